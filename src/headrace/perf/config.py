@@ -1,0 +1,26 @@
+"""The engine settings on which memory and step time depend: one point of the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.models.facts import KvDtype, StateDtype
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """One replica's settings, in Headrace's terms; `engines.vllm.args` turns them into flags."""
+
+    version: str
+    tensor_parallel: int
+    kv_dtype: KvDtype
+    state_dtype: StateDtype
+    mtp_depth: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    gpu_memory_utilization: float = 0.92
+    stream_interval: int = 1
+    prefix_caching: bool = False
+    text_only: bool = True
+    async_scheduling: bool = True

@@ -1,0 +1,120 @@
+"""The fleet file's nouns: what is served, on what, for which load, and how well it must go."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    """A part of the fleet file: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hardware(_Part):
+    """The machines: a GPU of the catalog, how many per node, and what an hour of one costs."""
+
+    gpu: str = Field(description="A GPU of the catalog: `headrace hardware` lists them.")
+    nodes: PositiveInt = Field(1, description="Machines in the fleet.")
+    gpus_per_node: PositiveInt = Field(1, description="GPUs in each machine.")
+    usd_per_gpu_hour: PositiveFloat | None = Field(
+        None, description="Price of one GPU for an hour in USD; the catalog's price when left out."
+    )
+    catalog: str | None = Field(
+        None, description="A TOML file whose entries are added to the catalog or override it."
+    )
+
+    @property
+    def gpus(self) -> int:
+        """All GPUs of the fleet."""
+        return self.nodes * self.gpus_per_node
+
+
+class Workload(_Part):
+    """The load that the fleet is planned for and measured under."""
+
+    input_tokens: PositiveInt = Field(1024, description="Prompt tokens per request (ISL).")
+    output_tokens: PositiveInt = Field(512, description="Generated tokens per request (OSL).")
+    prefix_hit_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Share of prompt tokens found in the prefix cache."
+    )
+    acceptance: dict[Literal["mtp"], Probability] = Field(
+        default_factory=lambda: {"mtp": 0.8},
+        description="Probability that a drafted token is accepted, per drafting method.",
+    )
+    concurrency: Literal["auto"] | PositiveInt = Field(
+        "auto", description="Requests in flight over the whole fleet; `auto` leaves it to the plan."
+    )
+    request_rate: PositiveFloat | None = Field(
+        None, description="Requests per second (open loop, Poisson) instead of a concurrency."
+    )
+
+
+class Slo(_Part):
+    """What the fleet must keep; a goal left out is not checked."""
+
+    ttft_p99_ms: PositiveFloat | None = Field(None, description="99th percentile of TTFT, in ms.")
+    tpot_p99_ms: PositiveFloat | None = Field(None, description="99th percentile of TPOT, in ms.")
+
+
+class Engine(_Part):
+    """The server that runs on the GPUs. `args` are vLLM's own and win over the plan."""
+
+    kind: Literal["vllm", "simulated"] = Field("vllm", description="Stock vLLM, or its simulation.")
+    version: str = Field("0.33.0", pattern=r"^\d+\.\d+(\.\d+)?$", description="The vLLM version.")
+    args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="`vllm serve` options as name: value, with or without the leading dashes.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables for the engine. Not for secrets."
+    )
+    executable: str = Field("vllm", description="The `vllm` program: a name on PATH or a path.")
+    planned: bool = Field(
+        True, description="false: vLLM's own defaults for all that `args` leaves out; no search."
+    )
+
+    @field_validator("args", mode="before")
+    @classmethod
+    def _one_spelling(cls, args: object) -> object:
+        """`--max-num-seqs`, `max-num-seqs` and `max_num_seqs` are one option."""
+        if not isinstance(args, dict):
+            return args
+        return {str(name).lstrip("-").replace("-", "_"): value for name, value in args.items()}
+
+
+class Gateway(_Part):
+    """The data plane in front of the replicas: Envoy, or none."""
+
+    policy: Literal["round-robin", "least-request", "affinity", "none"] = Field(
+        "least-request", description="How requests are spread; `none`: clients call the replicas."
+    )
+
+
+class Target(_Part):
+    """Where the fleet runs."""
+
+    kind: Literal["local", "ray", "slurm", "kubernetes"] = Field("local")
+
+
+class Fleet(_Part):
+    """A fleet file: all but `model` and `hardware.gpu` have defaults."""
+
+    name: str = Field(
+        "fleet",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Names the fleet's state and logs: lower-case letters, digits and dashes.",
+    )
+    model: str = Field(
+        description="Hub id of a packaged config, or a folder that holds a config.json."
+    )
+    hardware: Hardware
+    workload: Workload = Field(default_factory=Workload)  # type: ignore[arg-type]
+    slo: Slo = Field(default_factory=Slo)  # type: ignore[arg-type]
+    engine: Engine = Field(default_factory=Engine)  # type: ignore[arg-type]
+    gateway: Gateway = Field(default_factory=Gateway)  # type: ignore[arg-type]
+    target: Target = Field(default_factory=Target)  # type: ignore[arg-type]
