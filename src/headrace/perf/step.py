@@ -31,12 +31,16 @@ class StepModel:
     """Coefficients of the step time of one replica. Seconds, per the unit that the name ends in.
 
     `verified` is 1 + MTP depth: the tokens that a decoding sequence puts through the model in one
-    step. `..._floor_s` is the time to read the weights once, below which no batch gets.
+    step. `..._floor_s` is the time to read the weights once, below which no batch gets. Of an MoE's
+    expert weights (`expert_floor_s`) only those are read that a token of the step was routed to:
+    each token reads `expert_share` of them, by chance the same ones as others.
     """
 
     verified: float
     gemm_floor_s: float
     gemm_s_per_token: float
+    expert_floor_s: float
+    expert_share: float
     head_floor_s: float
     head_s_per_row: float
     sample_s_per_row: float
@@ -58,9 +62,10 @@ class StepModel:
         decoded = batch.decode_sequences * self.verified
         tokens = decoded + batch.prefill_tokens
         rows = decoded + batch.prefill_sequences
+        floor_s = self.gemm_floor_s + self.expert_floor_s * (1 - (1 - self.expert_share) ** tokens)
         mixed = batch.prefill_sequences / (batch.prefill_sequences + 0.05)
         return {
-            "gemm": _floor_or_slope(self.gemm_floor_s, self.gemm_s_per_token * tokens),
+            "gemm": _floor_or_slope(floor_s, self.gemm_s_per_token * tokens),
             "head": _floor_or_slope(self.head_floor_s, self.head_s_per_row * rows)
             + self.sample_s_per_row * rows,
             "attention": self.attention_s_per_context_token * batch.decode_context_tokens

@@ -1,0 +1,105 @@
+"""Reads `constants.toml`: kernel efficiencies, host costs, memory and scaling, each with a source."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kernels(_Table):
+    """Achieved over data-sheet figures for one GPU."""
+
+    gemm: dict[str, float]
+    weight_only_gemm: float
+    bandwidth: float
+    state_bandwidth: float
+    prefill_attention: float
+    prefill_state_s_per_value: float
+    """Seconds per prompt token and value of the recurrent state of one layer."""
+    fp8_block_of_fp8: float
+    """Block-scaled FP8 GEMM speed as a share of per-tensor FP8."""
+    state_update_s_per_value: float
+    """Seconds to update one value of the recurrent state, per verified token: the floor that
+    arithmetic sets where memory traffic does not."""
+    elementwise_passes: float
+    """Times that a layer's activations cross memory outside of GEMMs."""
+    sample_passes: float
+    """Times that a row of float32 logits crosses memory."""
+    all_reduce: float
+    all_reduce_latency_s: float
+    source: str
+
+
+class Host(_Table):
+    """What the engine's host side adds, for a range of versions (both ends included)."""
+
+    versions: tuple[str, str]
+    gpus: tuple[str, ...] = ()
+    step_s: float
+    mixed_s: float
+    sequence_s: float
+    draft_launch_s: float
+    kappa: float
+    """Measured over modelled GPU time, for what operator tables leave out."""
+    measured_on: tuple[str, ...]
+    band: float
+    """Half-width of the prediction's band on measured ground, as a share."""
+    source: str
+
+    def covers(self, version: str, gpu: str) -> bool:
+        """Whether this table is about that version on that GPU."""
+        low, high = (version_key(v) for v in self.versions)
+        within = low <= version_key(version)[:2] <= high
+        return within and (not self.gpus or gpu in self.gpus)
+
+
+class Memory(_Table):
+    """Activation memory."""
+
+    runtime_bytes: float
+    bytes_per_batched_token_and_hidden: float
+    bytes_per_sequence_and_vocab: float
+    source: str
+
+
+class Scaling(_Table):
+    """Throughput lost from one node to many."""
+
+    loss_per_doubling: float
+    source: str
+
+
+class Constants(_Table):
+    """All constants of the performance model."""
+
+    kernels: dict[str, Kernels]
+    host: tuple[Host, ...]
+    memory: Memory
+    scaling: Scaling
+
+    def kernels_of(self, gpu: str) -> Kernels:
+        """The table of a GPU, or the default one."""
+        return self.kernels.get(gpu, self.kernels["default"])
+
+    def host_of(self, version: str, gpu: str) -> Host:
+        """The first host table that covers the version on the GPU."""
+        return next(h for h in self.host if h.covers(version, gpu))
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """`0.18.0` as (0, 18, 0), so that versions compare as numbers."""
+    return tuple(int(part) for part in version.split("."))
+
+
+@cache
+def load_constants() -> Constants:
+    """The packaged constants."""
+    text = resources.files("headrace.perf").joinpath("constants.toml").read_text("utf-8")
+    return Constants.model_validate(tomllib.loads(text))

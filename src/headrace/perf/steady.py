@@ -1,0 +1,156 @@
+"""The steady state of continuous batching: throughput and latencies from the step time.
+
+Requests of ISL prompt and OSL output tokens keep `concurrency` slots busy (closed loop). In every
+step each decoding sequence yields `tokens_per_step` tokens; finished requests are replaced, and
+their prompts are computed in chunks within the token budget. Steps with a prompt in them and steps
+without are told apart, since the step time is not linear in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from headrace.perf.step import StepBatch, StepModel
+
+
+@dataclass(frozen=True)
+class Load:
+    """The workload of one replica."""
+
+    input_tokens: int
+    output_tokens: int
+    prefix_hit_rate: float
+    acceptance: float
+    mtp_depth: int
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Expected tokens per verification: 1 + a + a^2 + ... up to the draft depth."""
+        return sum(self.acceptance**i for i in range(self.mtp_depth + 1))
+
+    @property
+    def decode_steps(self) -> float:
+        """Steps from the first token to the last. Half of a step's extra tokens go to waste."""
+        extra = self.tokens_per_step - 1
+        return max(0.0, (self.output_tokens - 1) / self.tokens_per_step + extra / 2 * 0.5)
+
+    @property
+    def computed_input_tokens(self) -> float:
+        """Prompt tokens that are not found in the prefix cache."""
+        return max(1.0, self.input_tokens * (1 - self.prefix_hit_rate))
+
+    @property
+    def mean_context_tokens(self) -> float:
+        """Context of a sequence averaged over its decoding."""
+        return self.input_tokens + self.output_tokens / 2
+
+
+@dataclass(frozen=True)
+class SteadyState:
+    """One replica under a held concurrency."""
+
+    request_s: float
+    tpot_s: float
+    tpot_p99_s: float
+    ttft_s: float
+    ttft_p99_s: float
+    decoding: float
+    step_s: float
+    parts: dict[str, float]
+    """Mean seconds of a step by cause."""
+
+
+def steady_state(
+    model: StepModel, load: Load, concurrency: float, running: int, batched_tokens: int
+) -> SteadyState:
+    """Solve for one replica. `running` caps the sequences in the batch; the rest wait.
+
+    A closed loop's new request arrives just after a step began, when the answer it follows was
+    sent: it waits that step out, and then its prompt takes `prefill_steps`.
+    """
+    steps = max(load.decode_steps, 1e-9)
+    verified = 1 + load.mtp_depth
+    prompt = load.computed_input_tokens
+    admitted = min(concurrency, running)
+    queued = concurrency - admitted
+    waiting_steps = 1.0 if queued == 0 else 0.0
+    prefill_steps, decoding = _balance(admitted, steps, waiting_steps, prompt, verified, batched_tokens)
+    started = decoding / steps
+    idle, mixed, share = _steps(model, load, decoding, started, batched_tokens)
+    mean_s = share * mixed.step_s + (1 - share) * idle.step_s
+    request_s = started / mean_s
+    tpot_s = mean_s * steps / max(1, load.output_tokens - 1)
+    ttft_s = queued / request_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
+    spread = math.sqrt(share * (1 - share) / steps) * (mixed.step_s - idle.step_s) / mean_s
+    return SteadyState(
+        request_s=request_s,
+        tpot_s=tpot_s,
+        tpot_p99_s=tpot_s * (1 + 2.33 * math.hypot(spread, _acceptance_spread(load))),
+        ttft_s=ttft_s,
+        ttft_p99_s=ttft_s + mixed.step_s,
+        decoding=decoding,
+        step_s=mean_s,
+        parts={k: share * mixed.parts[k] + (1 - share) * idle.parts[k] for k in idle.parts},
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    step_s: float
+    parts: dict[str, float]
+
+
+def _balance(
+    admitted: float,
+    steps: float,
+    waiting_steps: float,
+    prompt: float,
+    verified: int,
+    batched_tokens: int,
+) -> tuple[float, float]:
+    """Steps that a prompt takes, and sequences decoding at a time.
+
+    Bounded by the token budget: what decoding leaves of it must hold the prompts of the requests
+    that take the place of finished ones, decoding / steps of them in every step.
+    """
+    prefill_steps = max(1.0, math.ceil(prompt / batched_tokens))
+    decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
+    ceiling = batched_tokens / (verified + prompt / steps)
+    return prefill_steps, min(decoding, ceiling)
+
+
+def _steps(
+    model: StepModel, load: Load, decoding: float, started: float, batched_tokens: int
+) -> tuple[_Step, _Step, float]:
+    """The step without a prompt, the one with, and how often the latter comes."""
+    prompt = load.computed_input_tokens
+    room = max(1.0, batched_tokens - decoding * (1 + load.mtp_depth))
+    chunks = started * max(1.0, prompt / room)
+    share = max(1e-9, 1 - math.exp(-chunks))
+    share = max(share, min(1.0, started * prompt / room))
+    tokens = started * prompt / share
+    context = decoding * load.mean_context_tokens
+    seen = load.input_tokens - prompt / 2
+    idle = model.parts(StepBatch(decoding, context))
+    mixed = model.parts(
+        StepBatch(
+            decode_sequences=decoding,
+            decode_context_tokens=context,
+            prefill_tokens=tokens,
+            prefill_sequences=max(1.0, tokens / prompt),
+            prefill_context_tokens=tokens * seen,
+        )
+    )
+    return _Step(sum(idle.values()), idle), _Step(sum(mixed.values()), mixed), share
+
+
+def _acceptance_spread(load: Load) -> float:
+    """Relative deviation of a request's steps from chance in acceptance."""
+    if load.mtp_depth == 0 or load.output_tokens < 2:
+        return 0.0
+    a, k = load.acceptance, load.mtp_depth
+    chances = [a**i * (1 - a) for i in range(k)] + [a**k]
+    mean = sum((i + 1) * p for i, p in enumerate(chances))
+    variance = sum((i + 1 - mean) ** 2 * p for i, p in enumerate(chances))
+    return math.sqrt(variance / max(1.0, load.decode_steps)) / mean
