@@ -1,0 +1,1 @@
+"""Model facts from a config.json; packaged configs of well-known models."""
