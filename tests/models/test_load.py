@@ -134,3 +134,25 @@ def test_biases_and_windows_are_counted(small: dict[str, Any]) -> None:
         .window_tokens
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("fp8", "expected an object"),
+        ({"quant_method": "fp8", "ignore": "lm_head"}, "ignore: expected a list"),
+        ({"quant_method": "fp8", "ignore": ["re:*["]}, "not a regular expression"),
+        ({"quant_method": "compressed-tensors", "config_groups": []}, "0 weight formats"),
+        ({"quant_method": "awq", "bits": "four"}, "'four' bits"),
+    ],
+)
+def test_broken_quantization_settings(small: dict[str, Any], settings: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        facts_from({**small, "quantization_config": settings}, "m")
+
+
+def test_layers_that_are_stated_as_none() -> None:
+    config = json.loads((CATALOG / "deepseek-ai__DeepSeek-V3.json").read_text())
+    facts = facts_from({**config, "first_k_dense_replace": 0, "num_nextn_predict_layers": 0}, "m")
+    assert facts.mtp_attention is None
+    assert {x.name for x in facts.linears}.isdisjoint({"mlp.gate_up", "mlp.down"})

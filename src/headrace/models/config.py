@@ -40,6 +40,10 @@ class Config:
         """An optional whole number; `default` when the field is absent or null."""
         return default if self.text.get(field) is None else self.whole(field)
 
+    def whole_or_none(self, field: str) -> int:
+        """A whole number that may be absent, null or 0, all of which mean none: 0."""
+        return self.whole(field) if self.text.get(field) else 0
+
     def flag(self, field: str, default: bool) -> bool:
         """An optional yes or no; looked for beside and inside `text_config`."""
         value = self.text.get(field, self.raw.get(field))

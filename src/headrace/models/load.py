@@ -130,6 +130,9 @@ def _read(source: _Source) -> Config:
         )
     family_of(str(architectures[0]), text, source.where)
     settings = raw.get("quantization_config") or text.get("quantization_config")
+    settings = settings or source.quantization or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{source.where}: quantization_config: expected an object of settings")
     dtype = text.get("dtype") or text.get("torch_dtype") or raw.get("dtype")
     plain = dtype or raw.get("torch_dtype") or "bfloat16"
     return Config(
@@ -138,8 +141,6 @@ def _read(source: _Source) -> Config:
         architecture=str(architectures[0]),
         raw=raw,
         text=text,
-        quantization=read_quantization(
-            settings or source.quantization or {}, str(plain), source.where
-        ),
+        quantization=read_quantization(settings, str(plain), source.where),
         path=source.path,
     )

@@ -70,7 +70,7 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     regexes: list[re.Pattern[str]] = []
     for pattern in patterns:
         if pattern.startswith("re:"):
-            regexes.append(re.compile(pattern[3:]))
+            regexes.append(_compile(pattern[3:]))
         elif "*" in pattern or "?" in pattern:
             regexes.append(re.compile(translate(pattern)))
         else:
@@ -87,6 +87,16 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
         return any(regex.match(name) for regex in regexes for name in spelled)
 
     return matches
+
+
+def _compile(regex: str) -> re.Pattern[str]:
+    try:
+        return re.compile(regex)
+    except re.error as error:
+        raise InputError(
+            f"quantization_config: {regex!r} is not a regular expression: {error}",
+            hint="Correct the list of ignored modules in config.json.",
+        ) from None
 
 
 def _bare(pattern: str) -> str:
@@ -112,13 +122,27 @@ def read_quantization(settings: dict[str, Any], plain_dtype: str, where: str) ->
     """
     if not settings:
         return Quantization(_plain(plain_dtype, where))
-    skipped = next((tuple(settings[key]) for key in SKIP_KEYS if settings.get(key)), ())
+    skipped = _skipped(settings, where)
     method = str(settings.get("quant_method") or "").lower()
     if method.startswith("compressed"):
         return _compressed_tensors(settings, skipped, where)
     if method.startswith("modelopt") or (not method and "quant_algo" in settings):
         return Quantization(_modelopt(settings, where), skipped)
     return Quantization(_by_method(method, settings, where), skipped)
+
+
+def _skipped(settings: dict[str, Any], where: str) -> tuple[str, ...]:
+    for key in SKIP_KEYS:
+        patterns = settings.get(key)
+        if not patterns:
+            continue
+        if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
+            raise InputError(
+                f"{where}: quantization_config.{key}: expected a list of module names",
+                hint="Compare the file with the one that the model's authors publish.",
+            )
+        return tuple(patterns)
+    return ()
 
 
 def _plain(dtype: str, where: str) -> WeightsDtype:
@@ -139,7 +163,7 @@ def _by_method(method: str, settings: dict[str, Any], where: str) -> WeightsDtyp
     if method == "mxfp4":
         return "mxfp4"
     if method in ("awq", "gptq", "auto-round", "awq_marlin", "gptq_marlin"):
-        return _integer(int(settings.get("bits", 4)), where)
+        return _integer(settings.get("bits", 4), where)
     raise _unknown(f"quant_method {method!r}", where)
 
 
@@ -154,7 +178,8 @@ def _compressed_tensors(
     settings: dict[str, Any], skipped: tuple[str, ...], where: str
 ) -> Quantization:
     """All groups must have one format: bytes and FLOPs are counted once for the model."""
-    groups = list((settings.get("config_groups") or {}).values())
+    named = settings.get("config_groups")
+    groups = [g for g in named.values() if isinstance(g, dict)] if isinstance(named, dict) else []
     dtypes = {_scheme(group.get("weights") or {}, where) for group in groups}
     if len(dtypes) != 1:
         raise _unknown(f"config_groups with {len(dtypes)} weight formats", where)
@@ -174,12 +199,12 @@ def _scheme(weights: dict[str, Any], where: str) -> WeightsDtype:
     raise _unknown(f"weights of {bits} bits, type {kind!r}, strategy {strategy!r}", where)
 
 
-def _integer(bits: int, where: str) -> WeightsDtype:
+def _integer(bits: object, where: str) -> WeightsDtype:
     if bits == 4:
         return "int4"
     if bits == 8:
         return "int8"
-    raise _unknown(f"{bits}-bit integer weights", where)
+    raise _unknown(f"integer weights of {bits!r} bits", where)
 
 
 def _unknown(what: str, where: str) -> InputError:

@@ -11,10 +11,10 @@ from headrace.models.families.registry import Family
 def build(config: Config) -> ModelFacts:
     """MLA caches one latent vector and one rotary key per token, whatever the number of heads."""
     hidden, layers = config.whole("hidden_size"), config.whole("num_hidden_layers")
-    dense = min(config.whole_or("first_k_dense_replace", 1), layers)
+    dense = min(config.whole_or_none("first_k_dense_replace"), layers)
     total, active = config.whole("n_routed_experts"), config.whole("num_experts_per_tok")
     every = config.stack(range(layers))
-    mtp = config.whole_or("num_nextn_predict_layers", 0) if _has_mtp(config) else 0
+    mtp = config.whole_or_none("num_nextn_predict_layers")
     drafts = config.stack(range(layers, layers + mtp))
     norms = 2 * hidden + config.whole("q_lora_rank") + config.whole("kv_lora_rank")
     return ModelFacts(
@@ -38,11 +38,6 @@ def build(config: Config) -> ModelFacts:
         extra_parameters=hidden + layers * norms + (layers - dense) * total,
         path=config.path,
     )
-
-
-def _has_mtp(config: Config) -> bool:
-    """The field may be 0, which `whole` would call an error."""
-    return bool(config.text.get("num_nextn_predict_layers"))
 
 
 def _mla(stack: Stack, config: Config) -> tuple[Linear, ...]:

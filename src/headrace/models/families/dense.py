@@ -33,7 +33,7 @@ def window(config: Config) -> int | None:
     """The sliding window where it is in use: Qwen configs state one and switch it off."""
     if not config.flag("use_sliding_window", True):
         return None
-    return config.whole_or("sliding_window", 0) or None
+    return config.whole_or_none("sliding_window") or None
 
 
 def _extra_per_layer(config: Config) -> int:

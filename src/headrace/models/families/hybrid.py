@@ -146,7 +146,7 @@ def _mtp_layers(config: Config) -> int:
     """Stated by Qwen3.5. Qwen3-Next ships one that its config does not mention; vLLM uses it."""
     if config.architecture == "Qwen3NextForCausalLM":
         return config.whole_or("num_nextn_predict_layers", 1)
-    return config.whole("mtp_num_hidden_layers") if config.text.get("mtp_num_hidden_layers") else 0
+    return config.whole_or_none("mtp_num_hidden_layers")
 
 
 def _mtp(config: Config, layers: int) -> tuple[Linear, ...]:
