@@ -1,0 +1,1 @@
+"""The servers that run on the GPUs: stock vLLM, or its simulation."""

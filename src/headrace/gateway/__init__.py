@@ -1,0 +1,1 @@
+"""Envoy in front of the replicas: its configuration, endpoint file and process."""

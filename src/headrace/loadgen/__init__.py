@@ -1,0 +1,1 @@
+"""The load generator: workloads, schedules, clients, records, metrics, validity."""

@@ -1,0 +1,1 @@
+"""The node agent: starts, watches and drains the replicas of one machine."""

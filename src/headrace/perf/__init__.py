@@ -1,0 +1,1 @@
+"""The performance model: memory, operators, step time, steady state. Pure."""

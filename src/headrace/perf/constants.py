@@ -1,4 +1,4 @@
-"""Reads `constants.toml`: kernel efficiencies, host costs, memory and scaling, each with a source."""
+"""Reads `constants.toml`: kernel efficiencies, host costs, memory, scaling, with their sources."""
 
 from __future__ import annotations
 

@@ -51,16 +51,14 @@ def linear_bytes(linear: Linear, facts: ModelFacts) -> float:
 
 
 def weights_bytes(facts: ModelFacts, config: EngineConfig) -> float:
-    """All weights of a replica: language model, MTP layers when drafting, vision unless left out."""
+    """All weights of a replica: language model, MTP when drafting, vision unless left out."""
     linears = facts.linears + (facts.mtp_linears if config.mtp_depth else ())
     vision = 0 if config.text_only else facts.vision_parameters
     unquantized = facts.embedding_parameters + facts.extra_parameters + vision
     return sum(linear_bytes(x, facts) for x in linears) + 2.0 * unquantized
 
 
-def plan_memory(
-    facts: ModelFacts, gpu: Gpu, config: EngineConfig, constants: Memory
-) -> MemoryPlan:
+def plan_memory(facts: ModelFacts, gpu: Gpu, config: EngineConfig, constants: Memory) -> MemoryPlan:
     """Split one GPU's memory as vLLM does at start-up."""
     tp = config.tensor_parallel
     weights = weights_bytes(facts, config) / tp

@@ -75,7 +75,9 @@ def steady_state(
     admitted = min(concurrency, running)
     queued = concurrency - admitted
     waiting_steps = 1.0 if queued == 0 else 0.0
-    prefill_steps, decoding = _balance(admitted, steps, waiting_steps, prompt, verified, batched_tokens)
+    prefill_steps, decoding = _balance(
+        admitted, steps, waiting_steps, prompt, verified, batched_tokens
+    )
     started = decoding / steps
     idle, mixed, share = _steps(model, load, decoding, started, batched_tokens)
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s

@@ -13,7 +13,7 @@ from headrace.perf.config import EngineConfig
 from headrace.spec.fleet import Fleet
 
 MAX_NUM_SEQS = (8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768)
-MAX_NUM_SEQS += (896, 1024)
+LARGE_MAX_NUM_SEQS = (896, 1024)
 BATCHED_TOKENS = (2048, 4096, 8192, 16384, 32768)
 MTP_DEPTHS = (0, 1, 2, 3, 5)
 CONTEXT_MARGINS = (1, 2)
@@ -45,9 +45,7 @@ def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> 
     free: dict[str, tuple[Any, ...]] = {
         "tensor_parallel": tuple(n for n in (1, 2, 4, 8) if n <= fleet.hardware.gpus_per_node),
         "kv_dtype": ("bf16", "fp8") if gpu.kind == "gpu" else ("bf16",),
-        "state_dtype": ("float32", "bfloat16")
-        if facts.linear_attention
-        else (facts.state_dtype,),
+        "state_dtype": ("float32", "bfloat16") if facts.linear_attention else (facts.state_dtype,),
         "mtp_depth": MTP_DEPTHS if facts.mtp_layers else (0,),
         "max_num_seqs": _sequences(fleet),
         "max_num_batched_tokens": BATCHED_TOKENS,
@@ -61,10 +59,10 @@ def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> 
 def _sequences(fleet: Fleet) -> tuple[int, ...]:
     """The grid of max_num_seqs, with a stated concurrency's share of each layout added."""
     if fleet.workload.concurrency == "auto":
-        return MAX_NUM_SEQS
+        return MAX_NUM_SEQS + LARGE_MAX_NUM_SEQS
     gpus = fleet.hardware.gpus
     shares = {min(4096, -(-fleet.workload.concurrency * tp // gpus)) for tp in (1, 2, 4, 8)}
-    return tuple(sorted({*MAX_NUM_SEQS, *shares}))
+    return tuple(sorted({*MAX_NUM_SEQS, *LARGE_MAX_NUM_SEQS, *shares}))
 
 
 def context_tokens(fleet: Fleet, facts: ModelFacts) -> int:

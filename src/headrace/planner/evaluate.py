@@ -117,9 +117,13 @@ class Evaluator:
     def _missed_goal(self, candidate: Candidate) -> str | None:
         slo, steady = self.fleet.slo, candidate.steady
         if slo.tpot_p99_ms is not None and steady.tpot_p99_s * 1e3 > slo.tpot_p99_ms:
-            return f"TPOT p99 {steady.tpot_p99_s * 1e3:.0f} ms misses the SLO of {slo.tpot_p99_ms:g}"
+            return (
+                f"TPOT p99 {steady.tpot_p99_s * 1e3:.0f} ms misses the SLO of {slo.tpot_p99_ms:g}"
+            )
         if slo.ttft_p99_ms is not None and steady.ttft_p99_s * 1e3 > slo.ttft_p99_ms:
-            return f"TTFT p99 {steady.ttft_p99_s * 1e3:.0f} ms misses the SLO of {slo.ttft_p99_ms:g}"
+            return (
+                f"TTFT p99 {steady.ttft_p99_s * 1e3:.0f} ms misses the SLO of {slo.ttft_p99_ms:g}"
+            )
         rate = self.fleet.workload.request_rate
         if rate is not None and steady.request_s * candidate.replicas < 0.999 * rate:
             return f"reaches {steady.request_s * candidate.replicas:.1f} of {rate:g} requests/s"
@@ -154,9 +158,10 @@ def _too_short(config: EngineConfig, needed_tokens: int) -> str:
 
 def _does_not_fit(memory: MemoryPlan, gpu: Gpu, config: EngineConfig) -> str:
     gib = 2**30
+    left = max(0.0, memory.free_bytes) / gib
     return (
         f"does not fit: weights {memory.weights_bytes / gib:.1f} GiB and activations "
-        f"{memory.activations_bytes / gib:.1f} GiB leave {max(0.0, memory.free_bytes) / gib:.1f} GiB "
+        f"{memory.activations_bytes / gib:.1f} GiB leave {left:.1f} GiB "
         f"of {gpu.memory_bytes / gib:.0f} GiB for the cache at "
         f"gpu_memory_utilization {config.gpu_memory_utilization:g}"
     )

@@ -93,6 +93,7 @@ class Plan(_Part):
     model: str
     parameters: int
     gpu: str
+    usd_per_gpu_hour: float | None
     chosen: Choice
     simulation: dict[str, Any]
     """A `ReplicaModel` (perf.replica): what the simulated engine and the simulator run on."""

@@ -40,7 +40,9 @@ RULES: tuple[Rule, ...] = (
         "config.json: mtp_num_hidden_layers / num_nextn_predict_layers",
     ),
     Rule(
-        lambda _facts, _gpu, config: config.mtp_depth >= 5 and version_key(config.version) < (0, 19),
+        lambda _facts, _gpu, config: (
+            config.mtp_depth >= 5 and version_key(config.version) < (0, 19)
+        ),
         "MTP depth 5 crashes vLLM 0.18 with cudaErrorIllegalAddress",
         "vLLM issues 37035 and 40756",
     ),
@@ -55,9 +57,11 @@ RULES: tuple[Rule, ...] = (
         "stock vLLM 0.32 on a CPU",
     ),
     Rule(
-        lambda _facts, gpu, config: config.kv_dtype == "fp8"
-        and gpu.compute_capability is not None
-        and gpu.compute_capability < (8, 9),
+        lambda _facts, gpu, config: (
+            config.kv_dtype == "fp8"
+            and gpu.compute_capability is not None
+            and gpu.compute_capability < (8, 9)
+        ),
         "an FP8 KV cache needs compute capability 8.9 or later",
         "vLLM documentation, quantized KV cache",
     ),

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, f
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+def _acceptance() -> dict[Literal["mtp"], float]:
+    return {"mtp": 0.8}
+
+
 class _Part(BaseModel):
     """A part of the fleet file: immutable, and closed to keys it does not know."""
 
@@ -43,7 +47,7 @@ class Workload(_Part):
         0.0, description="Share of prompt tokens found in the prefix cache."
     )
     acceptance: dict[Literal["mtp"], Probability] = Field(
-        default_factory=lambda: {"mtp": 0.8},
+        default_factory=_acceptance,
         description="Probability that a drafted token is accepted, per drafting method.",
     )
     concurrency: Literal["auto"] | PositiveInt = Field(
@@ -113,8 +117,8 @@ class Fleet(_Part):
         description="Hub id of a packaged config, or a folder that holds a config.json."
     )
     hardware: Hardware
-    workload: Workload = Field(default_factory=Workload)  # type: ignore[arg-type]
-    slo: Slo = Field(default_factory=Slo)  # type: ignore[arg-type]
-    engine: Engine = Field(default_factory=Engine)  # type: ignore[arg-type]
-    gateway: Gateway = Field(default_factory=Gateway)  # type: ignore[arg-type]
-    target: Target = Field(default_factory=Target)  # type: ignore[arg-type]
+    workload: Workload = Field(default_factory=Workload)
+    slo: Slo = Field(default_factory=Slo)
+    engine: Engine = Field(default_factory=Engine)
+    gateway: Gateway = Field(default_factory=Gateway)
+    target: Target = Field(default_factory=Target)

@@ -1,0 +1,1 @@
+"""Where fleets run; the state that every target reports."""

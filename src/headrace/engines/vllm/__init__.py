@@ -1,0 +1,1 @@
+"""Stock vLLM: its options by version, its processes, its metrics."""

@@ -1,0 +1,134 @@
+"""`headrace plan`: the best configuration for a fleet file, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from headrace.cli.output import console, print_json
+from headrace.errors import InputError
+from headrace.planner.plan import Choice, Plan
+from headrace.spec.fleet import Fleet
+
+
+def plan(
+    fleet_file: Annotated[Path, typer.Argument(help="The fleet file.", metavar="FLEET")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write plan.json here.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print plan.json on stdout.")] = False,
+) -> None:
+    """Find the best configuration for a fleet file and say why."""
+    from headrace.spec.load import load_fleet
+
+    if output is not None and output.exists() and not force:
+        raise InputError(f"{output} exists", hint="choose another --output, or pass --force")
+    made = plan_for(load_fleet(fleet_file))
+    if output is not None:
+        write_plan(made, output)
+    if json:
+        print_json(made)
+    else:
+        show_plan(made)
+
+
+def plan_for(fleet: Fleet) -> Plan:
+    """Load what a fleet names (model, GPU) and plan it."""
+    from headrace.hardware.load import load_gpu
+    from headrace.models.load import load_model
+    from headrace.planner.make import make_plan
+
+    hardware = fleet.hardware
+    catalog = Path(hardware.catalog) if hardware.catalog else None
+    gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+    return make_plan(fleet, load_model(fleet.model), gpu)
+
+
+def write_plan(made: Plan, path: Path) -> None:
+    """Write `plan.json`."""
+    try:
+        path.write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def show_plan(made: Plan, *, brief: bool = False) -> None:
+    """The plan for people: predicted figures, reasons, what was turned down, the command.
+
+    `brief` leaves out what was turned down, for a run that goes on.
+    """
+    fleet, choice = made.fleet, made.chosen
+    engine = "simulated " if fleet.engine.kind == "simulated" else ""
+    console.print(
+        f"[bold]{escape(fleet.name)}[/]  {escape(made.model)} on {fleet.hardware.gpus} x "
+        f"{engine}{made.gpu}, vLLM {fleet.engine.version}"
+    )
+    console.print(_figures(choice))
+    console.print(f"[bold]layout[/]  {_layout(choice)}")
+    console.print(f"[bold]bound by[/]  {choice.bound_by}")
+    console.print("[bold]why[/]")
+    for reason in choice.why:
+        console.print(f"  - {escape(reason)}", soft_wrap=True)
+    if not brief:
+        _show_rejected(made)
+    console.print("[bold]one replica[/]")
+    console.print(f"  {escape(choice.command)}", soft_wrap=True)
+    console.print(
+        f"[dim]{made.searched:,} configurations searched in {made.elapsed_s:.2f} s[/]",
+    )
+
+
+def _figures(choice: Choice) -> Table:
+    p = choice.prediction
+    table = Table(title="predicted", title_justify="left", show_header=False, box=None)
+    table.add_column(justify="right")
+    table.add_column()
+    band = f"{p.low_total_tok_s:,.0f} to {p.high_total_tok_s:,.0f}"
+    table.add_row(f"{p.total_tok_s:,.0f}", f"total tok/s (band {band})")
+    table.add_row(f"{p.output_tok_s:,.0f}", "output tok/s")
+    table.add_row(f"{p.total_tok_s_per_gpu:,.0f}", "total tok/s per GPU")
+    table.add_row(f"{p.tpot_ms:.1f} ms", f"TPOT (p99 {p.tpot_p99_ms:.1f})")
+    table.add_row(f"{p.ttft_ms:,.0f} ms", f"TTFT (p99 {p.ttft_p99_ms:,.0f})")
+    table.add_row(f"{p.concurrency_per_replica}", "requests in flight per replica")
+    if p.usd_per_million_tokens is not None:
+        table.add_row(f"{p.usd_per_million_tokens:.4f}", "USD per million total tokens")
+    return table
+
+
+def _layout(choice: Choice) -> str:
+    layout = choice.layout
+    gpus = "1 GPU" if layout.tensor_parallel == 1 else f"{layout.tensor_parallel} GPUs (TP)"
+    nodes = "1 node" if layout.nodes == 1 else f"{layout.nodes} nodes"
+    return f"{layout.replicas} replicas of {gpus} each on {nodes}"
+
+
+def _show_rejected(made: Plan) -> None:
+    if not made.rejected:
+        return
+    table = Table(title="turned down", title_justify="left", box=None, show_edge=False)
+    table.add_column("configuration", overflow="fold")
+    table.add_column("reason", overflow="fold")
+    for row in made.rejected[:8]:
+        config = " ".join(f"{_short(k)}={v}" for k, v in row.config.items())
+        table.add_row(escape(config), escape(row.reason))
+    console.print(table)
+    if len(made.rejected) > 8:
+        console.print(f"  [dim]and {len(made.rejected) - 8} more: --json[/]")
+
+
+def _short(lever: str) -> str:
+    names = {
+        "tensor_parallel": "tp",
+        "kv_dtype": "kv",
+        "state_dtype": "state",
+        "mtp_depth": "mtp",
+        "max_num_seqs": "seqs",
+        "max_num_batched_tokens": "batched",
+        "max_model_len": "len",
+    }
+    return names.get(lever, lever)

@@ -1,0 +1,162 @@
+"""`headrace run`: plan, start, load, prove and report a fleet, then stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from headrace.cli.output import console, print_json
+from headrace.errors import GoalMissedError, InputError
+from headrace.loadgen.summary import Summary
+from headrace.planner.plan import Plan
+from headrace.spec.fleet import Fleet
+
+EXAMPLE = "qwen35-27b-b200x8"
+"""The packaged recipe that runs when no file is named."""
+DURATION_S = 60.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line decides about a run, beside the fleet file."""
+
+    duration_s: float | None
+    requests: int | None
+    processes: int
+    gateway_port: int
+    seed: int
+
+
+def run(
+    fleet_file: Annotated[
+        Path | None,
+        typer.Argument(help="The fleet file; the packaged example when left out.", metavar="FLEET"),
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option("--duration", help="Seconds to measure (60 unless --requests).")
+    ] = None,
+    requests: Annotated[
+        int | None, typer.Option("--requests", min=1, help="Requests to measure.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Load generator processes.")
+    ] = 1,
+    gateway_port: Annotated[
+        int, typer.Option("--gateway-port", min=0, max=65535, help="Envoy's port; 0: a free one.")
+    ] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/<id> if unset.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of prompts and arrivals.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")] = False,
+) -> None:
+    """Plan, start, load, prove and report a fleet, then stop it."""
+    from headrace.runs import new_run_dir
+
+    if duration is not None and duration <= 0:
+        raise InputError(f"--duration {duration:g}: expected seconds above 0")
+    fleet = _fleet(fleet_file)
+    span = duration if duration is not None or requests is not None else DURATION_S
+    options = RunOptions(span, requests, processes, gateway_port, seed)
+    planned = _plan(fleet)
+    run_dir = new_run_dir(fleet.name, output, force=force)
+    summary = execute(planned, run_dir, options, force=force)
+    report = _report(run_dir)
+    _show(planned, summary, run_dir, report)
+    if json:
+        print_json(summary)
+    _judge(fleet, summary)
+
+
+def _fleet(fleet_file: Path | None) -> Fleet:
+    from headrace.spec.load import load_fleet
+    from headrace.spec.recipes import recipe_path
+
+    return load_fleet(fleet_file if fleet_file is not None else recipe_path(EXAMPLE))
+
+
+def _plan(fleet: Fleet) -> Plan:
+    from headrace.cli.plan import plan_for, show_plan
+
+    planned = plan_for(fleet)
+    show_plan(planned, brief=True)
+    return planned
+
+
+def execute(planned: Plan, run_dir: Path, options: RunOptions, *, force: bool) -> Summary:
+    """Start the planned fleet, load it, stop it whatever happens; files are left in `run_dir`."""
+    from headrace.cli.bench import bench_with_progress
+    from headrace.cli.plan import write_plan
+    from headrace.proof.compare import bench_spec, with_plan
+
+    write_plan(planned, run_dir / "plan.json")
+    _write_fleet(planned.fleet, run_dir / "fleet.yaml")
+    with _running(planned, run_dir, options) as urls:
+        spec = bench_spec(planned, urls, options.duration_s, options.requests)
+        spec = spec.model_copy(update={"processes": options.processes, "seed": options.seed})
+        summary = bench_with_progress(spec, run_dir, force=force)
+    summary = with_plan(summary, planned)
+    (run_dir / "summary.json").write_text(summary.model_dump_json(indent=2) + "\n", "utf-8")
+    return summary
+
+
+@contextmanager
+def _running(planned: Plan, run_dir: Path, options: RunOptions) -> Iterator[list[str]]:
+    """The fleet, ready, as the URLs that clients call; stopped on the way out."""
+    from headrace.cli.start import start_fleet, stop_fleet
+
+    fleet, deployment = start_fleet(
+        planned, run_dir, attached=True, gateway_port=options.gateway_port
+    )
+    try:
+        yield deployment.urls
+    finally:
+        stop_fleet(fleet)
+
+
+def _write_fleet(fleet: Fleet, path: Path) -> None:
+    import yaml
+
+    document = fleet.model_dump(mode="json", exclude_none=True)
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def _report(run_dir: Path) -> Path:
+    from headrace.report.write import write_report
+
+    return write_report([run_dir], run_dir / "report.html", force=True)
+
+
+def _show(planned: Plan, summary: Summary, run_dir: Path, report: Path) -> None:
+    comparison = summary.plan
+    if comparison is not None:
+        console.print(
+            f"[bold]measured / predicted[/]  total tok/s {comparison.total_tok_s_ratio:.3f}, "
+            f"TPOT {comparison.tpot_ratio:.3f}, TTFT {comparison.ttft_ratio:.3f}"
+        )
+    if summary.engine == "simulated":
+        console.print(
+            f"[yellow]simulated[/]: {planned.chosen.layout.gpus} x {planned.gpu} were simulated; "
+            "gateway, streams and client were real"
+        )
+    console.print(f"[bold]report[/]  {escape(str(report))}", soft_wrap=True)
+    console.print(f"[dim]records, summary and logs: {escape(str(run_dir))}[/]", soft_wrap=True)
+
+
+def _judge(fleet: Fleet, summary: Summary) -> None:
+    """Exit status 4 when the measurement is not valid or misses the SLO."""
+    from headrace.proof.compare import missed_goals
+
+    if not summary.valid:
+        reasons = "; ".join(summary.invalid_reasons)
+        raise GoalMissedError(f"the measurement is not valid: {reasons}")
+    missed = missed_goals(fleet.slo, summary)
+    if missed:
+        raise GoalMissedError(f"goal missed: {'; '.join(missed)}")

@@ -1,0 +1,64 @@
+"""Starting and stopping a planned fleet with progress: what `run` and `up` share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from headrace.cli.output import console
+from headrace.planner.plan import Plan
+from headrace.targets.deployment import Deployment
+from headrace.targets.local import fleet as local
+from headrace.targets.local.job import plan_job
+
+
+def start_fleet(
+    planned: Plan, run_dir: Path, *, attached: bool, gateway_port: int
+) -> tuple[local.RunningFleet, Deployment]:
+    """Start every replica and the gateway; return when all are ready.
+
+    Raises HeadraceError with the replica's own reason when one fails; nothing is left running.
+    """
+    job = plan_job(planned, run_dir, gateway_port=gateway_port)
+    fleet = local.start(job, attached=attached)
+    with _status("starting") as show:
+        deployment = local.wait_ready(fleet, on_change=show)
+    console.print(f"{len(deployment.replicas)} replicas ready", style="green")
+    return fleet, deployment
+
+
+def stop_fleet(fleet: local.RunningFleet) -> None:
+    """Drain and stop; return when no process is left."""
+    with _status("draining and stopping") as show:
+        local.stop(fleet, on_change=show)
+
+
+def describe(deployment: Deployment) -> str:
+    """One line: how many replicas are in which state, and what the starting ones are doing."""
+    states = Counter(replica.state for replica in deployment.replicas)
+    line = ", ".join(f"{count} {state}" for state, count in states.items())
+    doing = {r.detail for r in deployment.replicas if r.state == "starting" and r.detail}
+    return f"replicas: {line}" + (f" ({', '.join(sorted(doing))})" if doing else "")
+
+
+@contextmanager
+def _status(first: str) -> Iterator[local.OnChange]:
+    """A spinner whose text follows the deployment; plain lines where there is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(first, total=None)
+        said = ""
+
+        def show(deployment: Deployment) -> None:
+            nonlocal said
+            text = describe(deployment)
+            progress.update(task, description=text)
+            if not console.is_terminal and text != said:
+                console.print(text)
+            said = text
+
+        yield show

@@ -1,0 +1,170 @@
+"""The plan in words: what bounds it, what each lever was worth, and what was turned down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from headrace.models.facts import ModelFacts
+from headrace.perf.config import EngineConfig
+from headrace.perf.constants import Host
+from headrace.planner.evaluate import Candidate, Evaluator
+from headrace.planner.plan import Rejected
+from headrace.planner.search import Searched
+
+BOUND_BY: dict[str, str] = {
+    "gemm": "matrix multiplication",
+    "head": "LM head and sampling",
+    "attention": "KV-cache reads and attention",
+    "state": "recurrent-state updates",
+    "elementwise": "element-wise kernels",
+    "collective": "all-reduce between GPUs",
+    "draft": "drafting",
+    "host": "host overhead",
+}
+
+LEVER_WORDS: dict[str, str] = {
+    "tensor_parallel": "tensor parallel",
+    "kv_dtype": "KV cache",
+    "state_dtype": "recurrent state",
+    "mtp_depth": "MTP depth",
+    "max_num_batched_tokens": "max_num_batched_tokens",
+}
+
+
+def bound_by(candidate: Candidate) -> str:
+    """The largest part of a mean step, with its share."""
+    parts = candidate.steady.parts
+    name = max(parts, key=lambda part: parts[part])
+    return f"{BOUND_BY[name]} ({100 * parts[name] / sum(parts.values()):.0f} % of a step)"
+
+
+def why(
+    chosen: Candidate, searched: Searched, evaluator: Evaluator, fixed: dict[str, Any]
+) -> list[str]:
+    """Reasons for the choice, the weightiest first."""
+    lines = [_bottleneck(chosen), _capacity(chosen, evaluator)]
+    for lever in LEVER_WORDS:
+        if lever in fixed:
+            lines.append(f"{LEVER_WORDS[lever]} {getattr(chosen.config, lever)}: set by the file")
+        else:
+            lines += _lever(lever, chosen, searched)
+    if chosen.config.state_dtype == "bfloat16":
+        lines.append(
+            "bfloat16 state rounds the recurrence; check your own accuracy metric before keeping it"
+        )
+    return lines + _confidence(evaluator, chosen)
+
+
+def _bottleneck(chosen: Candidate) -> str:
+    parts = sorted(chosen.steady.parts.items(), key=lambda part: -part[1])
+    total = sum(chosen.steady.parts.values())
+    shares = ", ".join(f"{BOUND_BY[n]} {100 * s / total:.0f} %" for n, s in parts[:4])
+    return f"a mean step takes {chosen.steady.step_s * 1e3:.1f} ms: {shares}"
+
+
+def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
+    holds = chosen.memory.sequences(evaluator.needed_tokens)
+    word = f"the cache holds {holds:,} sequences of {evaluator.needed_tokens:,} tokens"
+    if chosen.running >= holds:
+        return f"{word}: memory bounds the batch"
+    if evaluator.fleet.slo.tpot_p99_ms and chosen.concurrency >= chosen.config.max_num_seqs:
+        return f"{word}; max_num_seqs {chosen.config.max_num_seqs} keeps the SLO"
+    return f"{word}; {chosen.concurrency} are in flight"
+
+
+def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:
+    """What the best configuration with each other value of one lever would reach."""
+    best: dict[Any, float] = {}
+    for candidate in searched.feasible:
+        value = getattr(candidate.config, lever)
+        best[value] = max(best.get(value, 0.0), candidate.total_tok_s_per_gpu)
+    own = getattr(chosen.config, lever)
+    others = {v: t / chosen.total_tok_s_per_gpu - 1 for v, t in best.items() if v != own}
+    if not others:
+        return []
+    ranked = sorted(others.items(), key=lambda other: -other[1])
+    words = ", ".join(f"{value} {100 * change:+.1f} %" for value, change in ranked)
+    return [f"{LEVER_WORDS[lever]} {own}; tok/s at best with {words}"]
+
+
+def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
+    host = evaluator.constants.host_of(chosen.config.version, evaluator.gpu.name)
+    low, high = 1 - band(host, evaluator), 1 + band(host, evaluator)
+    ground = "measured ground" if on_measured_ground(host, evaluator) else "no measurement near"
+    lines = [f"band {low:.2f} to {high:.2f} of the prediction: {ground}; {host.source}"]
+    if chosen.config.mtp_depth:
+        acceptance = evaluator.fleet.workload.acceptance.get("mtp", 0.0)
+        lines.append(f"acceptance {acceptance:g} per drafted token is the file's, not measured")
+    return lines
+
+
+def on_measured_ground(host: Host, evaluator: Evaluator) -> bool:
+    """Whether this version family was measured on this GPU with a model of this family."""
+    return evaluator.gpu.name in host.measured_on and evaluator.facts.family == "hybrid"
+
+
+def band(host: Host, evaluator: Evaluator) -> float:
+    """Half-width of the band, as a share; wider away from what was measured."""
+    return host.band if on_measured_ground(host, evaluator) else max(0.30, host.band)
+
+
+def rejected(chosen: Candidate, searched: Searched, facts: ModelFacts) -> list[Rejected]:
+    """The slower layouts first; then one row per reason and layout, the nearest miss of each."""
+    rows: dict[tuple[object, ...], Rejected] = {}
+    counts: Counter[tuple[object, ...]] = Counter()
+    ordered = sorted(
+        searched.refused,
+        key=lambda r: (r.candidate is not None, r.candidate.steady.tpot_s if r.candidate else 0.0),
+    )
+    for refusal in ordered:
+        c = refusal.config
+        kind = refusal.reason.split(" ")[0] if refusal.candidate else refusal.reason.split(":")[0]
+        key = (kind, c.tensor_parallel, c.mtp_depth, c.state_dtype if refusal.candidate else None)
+        counts[key] += 1
+        rows.setdefault(key, Rejected(config=shown(c, facts), reason=refusal.reason))
+    listed = [
+        Rejected(config=row.config, reason=f"{row.reason} ({counts[key]} alike)")
+        if counts[key] > 1
+        else row
+        for key, row in rows.items()
+    ]
+    return _slower(chosen, searched, facts) + listed[:40]
+
+
+def _slower(chosen: Candidate, searched: Searched, facts: ModelFacts) -> list[Rejected]:
+    """The best configuration of every other layout, and how far behind it is."""
+    best: dict[tuple[object, ...], Candidate] = {}
+    for candidate in searched.feasible:
+        c = candidate.config
+        key = (c.tensor_parallel, c.mtp_depth, c.state_dtype, c.kv_dtype)
+        if key not in best or candidate.total_tok_s_per_gpu > best[key].total_tok_s_per_gpu:
+            best[key] = candidate
+    c = chosen.config
+    best.pop((c.tensor_parallel, c.mtp_depth, c.state_dtype, c.kv_dtype), None)
+    own = chosen.total_tok_s_per_gpu
+    ranked = sorted(best.values(), key=lambda x: -x.total_tok_s_per_gpu)
+    return [
+        Rejected(
+            config=shown(x.config, facts),
+            reason=f"{100 * (x.total_tok_s_per_gpu / own - 1):+.1f} % tok/s, "
+            f"TPOT {x.steady.tpot_s * 1e3:.1f} ms",
+        )
+        for x in ranked[:20]
+    ]
+
+
+def shown(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
+    """The levers of a configuration, those left out that the model has not."""
+    levers: dict[str, Any] = {
+        "tensor_parallel": config.tensor_parallel,
+        "kv_dtype": config.kv_dtype,
+        "max_num_seqs": config.max_num_seqs,
+        "max_num_batched_tokens": config.max_num_batched_tokens,
+        "max_model_len": config.max_model_len,
+    }
+    if facts.linear_attention:
+        levers["state_dtype"] = config.state_dtype
+    if facts.mtp_layers:
+        levers["mtp_depth"] = config.mtp_depth
+    return levers

@@ -1,0 +1,191 @@
+"""From a fleet, a model and a GPU to a plan. Pure: the caller has loaded all three."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from headrace import __version__
+from headrace.engines.vllm import args as vllm_args
+from headrace.errors import InfeasibleError
+from headrace.hardware.gpu import Gpu
+from headrace.models.facts import ModelFacts
+from headrace.perf.config import EngineConfig
+from headrace.perf.constants import Constants, load_constants
+from headrace.perf.replica import ReplicaModel
+from headrace.planner import explain
+from headrace.planner.candidates import Levers, context_tokens, levers
+from headrace.planner.evaluate import Candidate, Evaluator, load_of
+from headrace.planner.plan import (
+    Choice,
+    Layout,
+    MemoryBytes,
+    ParetoPoint,
+    Plan,
+    Prediction,
+)
+from headrace.planner.search import Searched, choose, pareto, refine, search
+from headrace.scheduler.spec import SchedulerSpec
+from headrace.spec.fleet import Fleet
+
+
+def make_plan(
+    fleet: Fleet, facts: ModelFacts, gpu: Gpu, constants: Constants | None = None
+) -> Plan:
+    """Search, choose and explain.
+
+    Raises InfeasibleError when nothing runs, or nothing keeps the SLO; the message names the
+    nearest miss and what would help.
+    """
+    began = time.perf_counter()
+    evaluator = Evaluator(fleet, facts, gpu, constants or load_constants())
+    base, fixed = _base(fleet, facts, gpu)
+    wanted = levers(fleet, facts, gpu, fixed)
+    searched = search(evaluator, wanted.configs(base))
+    if not searched.feasible:
+        raise InfeasibleError(_nothing_feasible(searched), hint=_what_would_help(searched))
+    best = choose(searched.feasible)
+    limit = min((n for n in wanted.max_num_seqs if n > best.config.max_num_seqs), default=0)
+    chosen = refine(evaluator, best, "max_num_seqs" in fixed, limit)
+    return Plan(
+        headrace_version=__version__,
+        fleet=fleet,
+        model=facts.name,
+        parameters=facts.parameters,
+        gpu=gpu.name,
+        usd_per_gpu_hour=fleet.hardware.usd_per_gpu_hour or gpu.usd_per_hour,
+        chosen=_choice(chosen, searched, evaluator, fixed),
+        simulation=replica_model(chosen, evaluator).to_json(),
+        pareto=[_point(c, facts) for c in pareto(searched.running())],
+        rejected=explain.rejected(chosen, searched, facts),
+        searched=searched.count,
+        elapsed_s=time.perf_counter() - began,
+    )
+
+
+def _base(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig, dict[str, Any]]:
+    """vLLM's defaults with the file's args over them, and the levers that are thereby fixed."""
+    version = fleet.engine.version
+    defaults = vllm_args.defaults(version, gpu, facts)
+    fixed = vllm_args.engine_config(fleet.engine.args, version)
+    base = replace(defaults, **fixed)
+    if not fleet.engine.planned:
+        names = Levers.__dataclass_fields__
+        return base, {name: getattr(base, name) for name in names}
+    if "prefix_caching" not in fixed:
+        base = replace(base, prefix_caching=fleet.workload.prefix_hit_rate > 0)
+    if "text_only" not in fixed:
+        base = replace(base, text_only=True)
+    return replace(base, max_model_len=context_tokens(fleet, facts)), fixed
+
+
+def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:
+    """What the simulated engine and the simulator run on: the plan's own step times and limits."""
+    config = chosen.config
+    load = load_of(evaluator.fleet, config)
+    return ReplicaModel(
+        step=evaluator.step_model(config),
+        scheduler=SchedulerSpec(
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_model_len=config.max_model_len,
+            cache=chosen.memory.cache,
+            mtp_depth=config.mtp_depth,
+            acceptance=load.acceptance,
+            prefix_hit_rate=load.prefix_hit_rate,
+            stream_interval=config.stream_interval,
+        ),
+    )
+
+
+def _choice(
+    chosen: Candidate, searched: Searched, evaluator: Evaluator, fixed: dict[str, Any]
+) -> Choice:
+    fleet, config = evaluator.fleet, chosen.config
+    args = vllm_args.engine_args(config, evaluator.facts, planned=fleet.engine.planned)
+    args |= fleet.engine.args
+    memory = chosen.memory
+    command = vllm_args.command(fleet.model, args, config.version, fleet.engine.executable)
+    return Choice(
+        layout=_layout(chosen, fleet),
+        engine_args=args,
+        command=vllm_args.shell(command),
+        prediction=_prediction(chosen, evaluator),
+        memory_bytes=MemoryBytes(
+            weights=memory.weights_bytes,
+            kv_per_token=memory.kv_bytes_per_token,
+            state_per_sequence=memory.state_bytes_per_sequence,
+            activations=memory.activations_bytes,
+            free=memory.free_bytes,
+        ),
+        bound_by=explain.bound_by(chosen),
+        why=explain.why(chosen, searched, evaluator, fixed),
+        max_running=chosen.running,
+    )
+
+
+def _layout(chosen: Candidate, fleet: Fleet) -> Layout:
+    return Layout(
+        tensor_parallel=chosen.config.tensor_parallel,
+        replicas=chosen.replicas,
+        gpus=chosen.replicas * chosen.config.tensor_parallel,
+        nodes=fleet.hardware.nodes,
+        replicas_per_node=chosen.replicas // fleet.hardware.nodes,
+    )
+
+
+def _prediction(chosen: Candidate, evaluator: Evaluator) -> Prediction:
+    fleet, steady, total = evaluator.fleet, chosen.steady, chosen.total_tok_s
+    request_s = total / evaluator.needed_tokens
+    host = evaluator.constants.host_of(chosen.config.version, evaluator.gpu.name)
+    band = explain.band(host, evaluator)
+    price = fleet.hardware.usd_per_gpu_hour or evaluator.gpu.usd_per_hour
+    usd = price * fleet.hardware.gpus / (total * 3600) * 1e6 if price else None
+    return Prediction(
+        total_tok_s=total,
+        total_tok_s_per_gpu=chosen.total_tok_s_per_gpu,
+        output_tok_s=request_s * fleet.workload.output_tokens,
+        request_s=request_s,
+        tpot_ms=steady.tpot_s * 1e3,
+        tpot_p99_ms=steady.tpot_p99_s * 1e3,
+        ttft_ms=steady.ttft_s * 1e3,
+        ttft_p99_ms=steady.ttft_p99_s * 1e3,
+        concurrency_per_replica=chosen.concurrency,
+        usd_per_million_tokens=usd,
+        low_total_tok_s=total * (1 - band),
+        high_total_tok_s=total * (1 + band),
+    )
+
+
+def _point(candidate: Candidate, facts: ModelFacts) -> ParetoPoint:
+    return ParetoPoint(
+        total_tok_s_per_gpu=candidate.total_tok_s_per_gpu,
+        tpot_ms=candidate.steady.tpot_s * 1e3,
+        config=explain.shown(candidate.config, facts),
+    )
+
+
+def _nothing_feasible(searched: Searched) -> str:
+    nearest = max(
+        (r for r in searched.refused if r.candidate),
+        key=lambda r: -r.candidate.steady.tpot_s if r.candidate else 0.0,
+        default=None,
+    )
+    reasons = {r.reason for r in searched.refused if r.candidate is None}
+    if nearest is None:
+        listed = "; ".join(sorted(reasons)[:3])
+        return f"no configuration runs ({searched.count:,} tried): {listed}"
+    return (
+        f"no configuration keeps the goals ({searched.count:,} tried); the nearest miss: "
+        f"{nearest.reason}"
+    )
+
+
+def _what_would_help(searched: Searched) -> str:
+    if any(r.candidate for r in searched.refused):
+        return "relax slo in the fleet file, or give it quicker or more GPUs"
+    return (
+        "use a GPU with more memory, more gpus_per_node, or a checkpoint with narrower weights "
+        "(FP8, NVFP4); `headrace hardware` lists the catalog"
+    )

@@ -1,0 +1,64 @@
+"""Turns a plan into the load that proves it, and a summary into the verdict on the plan."""
+
+from __future__ import annotations
+
+from headrace.loadgen.spec import BenchSpec
+from headrace.loadgen.summary import PlanComparison, Summary
+from headrace.planner.plan import Plan
+from headrace.spec.fleet import Slo
+
+
+def bench_spec(
+    plan: Plan, urls: list[str], duration_s: float | None, requests: int | None
+) -> BenchSpec:
+    """The planned workload at the planned concurrency (or the stated rate) against `urls`."""
+    fleet, chosen = plan.fleet, plan.chosen
+    workload, hardware = fleet.workload, fleet.hardware
+    rate = workload.request_rate
+    planned = chosen.prediction.concurrency_per_replica * chosen.layout.replicas
+    price = hardware.usd_per_gpu_hour or plan.usd_per_gpu_hour
+    return BenchSpec(
+        urls=urls,
+        model=plan.model,
+        input_tokens=workload.input_tokens,
+        output_tokens=workload.output_tokens,
+        prefix_hit_rate=workload.prefix_hit_rate,
+        concurrency=None if rate else planned,
+        request_rate=rate,
+        duration_s=duration_s,
+        requests=requests,
+        slo={k: v for k, v in fleet.slo.model_dump().items() if v is not None},
+        usd_per_hour=price * hardware.gpus if price else None,
+    )
+
+
+def with_plan(summary: Summary, plan: Plan) -> Summary:
+    """The summary with measured over predicted; unchanged when nothing completed."""
+    if summary.latency_ms is None:
+        return summary
+    predicted = plan.chosen.prediction
+    comparison = PlanComparison(
+        predicted_total_tok_s=predicted.total_tok_s,
+        predicted_output_tok_s=predicted.output_tok_s,
+        predicted_tpot_ms=predicted.tpot_ms,
+        predicted_ttft_ms=predicted.ttft_ms,
+        total_tok_s_ratio=summary.throughput.total_tok_s / predicted.total_tok_s,
+        tpot_ratio=summary.latency_ms.tpot.mean / predicted.tpot_ms,
+        ttft_ratio=summary.latency_ms.ttft.mean / predicted.ttft_ms,
+    )
+    return summary.model_copy(update={"plan": comparison})
+
+
+def missed_goals(slo: Slo, summary: Summary) -> list[str]:
+    """The goals of the SLO that the measurement missed, in words."""
+    if summary.latency_ms is None:
+        return ["no request completed"]
+    goals = [
+        ("TTFT p99", summary.latency_ms.ttft.p99, slo.ttft_p99_ms),
+        ("TPOT p99", summary.latency_ms.tpot.p99, slo.tpot_p99_ms),
+    ]
+    return [
+        f"{name} {measured:.0f} ms is over the SLO of {goal:g} ms"
+        for name, measured, goal in goals
+        if goal is not None and measured > goal
+    ]
