@@ -36,15 +36,20 @@ class GatewayState(_Part):
     state: ReplicaState
     pid: int | None = None
     log: str | None = None
+    detail: str | None = None
 
 
 class Deployment(_Part):
-    """A fleet that was started. `agent_pid` is its node agent; it is the one who writes this."""
+    """A fleet that was started. `agent_pid` is its node agent; it is the one who writes this.
+
+    `agent_start_ticks` (since boot) tells the agent from a later process with its pid.
+    """
 
     fleet: str
     engine: EngineKind
     run_dir: str
     agent_pid: int
+    agent_start_ticks: int | None = None
     started_at: str
     replicas: list[Replica]
     gateway: GatewayState | None

@@ -1,0 +1,43 @@
+"""`headrace down`: drain a fleet, stop it, and make sure that nothing of it is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from headrace.cli.output import console, print_json
+from headrace.errors import HeadraceError
+from headrace.targets.deployment import Deployment
+
+
+def down(
+    name: Annotated[
+        str | None, typer.Argument(help="The fleet; may be left out when one runs.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the last state as JSON.")] = False,
+) -> None:
+    """Drain and stop a running fleet."""
+    from headrace.targets.local import registry
+    from headrace.targets.local.fleet import attach, stop
+
+    entry = registry.find(name)
+    with console.status(f"stopping {entry.name}: requests in flight may finish") as line:
+        last = stop(
+            attach(entry), on_change=lambda state: line.update(f"{entry.name}: {summary(state)}")
+        )
+    if last is None:
+        raise HeadraceError(
+            f"fleet {entry.name!r} ended before it had started anything",
+            hint=f"its log: {entry.run_dir}/logs/agent.log",
+        )
+    console.print(f"{entry.name}: {summary(last)}")
+    if json:
+        print_json(last)
+
+
+def summary(state: Deployment) -> str:
+    """How many replicas are in which state: `3 stopped, 1 failed`."""
+    counts = Counter(replica.state for replica in state.replicas)
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

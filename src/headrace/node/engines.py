@@ -1,0 +1,32 @@
+"""Each engine kind's own part: how its processes are started, what its log and its end mean."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from headrace.node.job import EngineKind, ProcessSpec, ReplicaSpec
+
+if TYPE_CHECKING:
+    from headrace.planner.plan import Plan
+
+
+class EngineProcess(Protocol):
+    """What `headrace.engines.<kind>.process` offers."""
+
+    def processes(
+        self, plan: Plan, run_dir: Path, replicas: list[ReplicaSpec]
+    ) -> list[ProcessSpec]:
+        """The processes that serve these replicas."""
+
+    def phase(self, line: str) -> str | None:
+        """What the engine is doing, when this line of its log says so."""
+
+    def death_reason(self, exit_code: int, log_tail: str) -> str:
+        """Why it ended, in words."""
+
+
+def engine_process(kind: EngineKind) -> EngineProcess:
+    """Import an engine's module; only the kind that is asked for."""
+    return cast(EngineProcess, importlib.import_module(f"headrace.engines.{kind}.process"))
