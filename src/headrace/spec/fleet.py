@@ -22,7 +22,9 @@ class _Part(BaseModel):
 class Hardware(_Part):
     """The machines: a GPU of the catalog, how many per node, and what an hour of one costs."""
 
-    gpu: str = Field(description="A GPU of the catalog: `headrace hardware` lists them.")
+    gpu: str = Field(
+        description="A GPU of the catalog: `headrace hardware` lists them.", examples=["B200"]
+    )
     nodes: PositiveInt = Field(1, description="Machines in the fleet.")
     gpus_per_node: PositiveInt = Field(1, description="GPUs in each machine.")
     usd_per_gpu_hour: PositiveFloat | None = Field(
@@ -69,7 +71,12 @@ class Engine(_Part):
     """The server that runs on the GPUs. `args` are vLLM's own and win over the plan."""
 
     kind: Literal["vllm", "simulated"] = Field("vllm", description="Stock vLLM, or its simulation.")
-    version: str = Field("0.33.0", pattern=r"^\d+\.\d+(\.\d+)?$", description="The vLLM version.")
+    version: str = Field(
+        "0.33.0",
+        pattern=r"^\d+\.\d+(\.\d+)?$",
+        description="The vLLM version.",
+        examples=["0.33.0"],
+    )
     args: dict[str, Any] = Field(
         default_factory=dict,
         description="`vllm serve` options as name: value, with or without the leading dashes.",
@@ -102,7 +109,9 @@ class Gateway(_Part):
 class Target(_Part):
     """Where the fleet runs."""
 
-    kind: Literal["local", "ray", "slurm", "kubernetes"] = Field("local")
+    kind: Literal["local", "ray", "slurm", "kubernetes"] = Field(
+        "local", description="This machine, or the system that places the replicas."
+    )
 
 
 class Fleet(_Part):
@@ -112,11 +121,13 @@ class Fleet(_Part):
         "fleet",
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
         description="Names the fleet's state and logs: lower-case letters, digits and dashes.",
+        examples=["qwen35-27b"],
     )
     model: str = Field(
-        description="Hub id of a packaged config, or a folder that holds a config.json."
+        description="Hub id of a packaged config, or a folder that holds a config.json.",
+        examples=["Qwen/Qwen3.5-27B-FP8"],
     )
-    hardware: Hardware
+    hardware: Hardware = Field(examples=["{gpu: B200}"])
     workload: Workload = Field(default_factory=Workload)
     slo: Slo = Field(default_factory=Slo)
     engine: Engine = Field(default_factory=Engine)

@@ -1,0 +1,105 @@
+"""What no single field can tell: fields that contradict each other, traps, secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.spec.document import Document, FieldPath, Problem
+from headrace.spec.fleet import Fleet
+
+_AMBIGUOUS = frozenset({"yes", "no", "on", "off"})
+_SECRET = re.compile(r"(^|_)(api_keys?|token|secret|password|passwd)$", re.IGNORECASE)
+
+
+def check_text(document: Document) -> list[Problem]:
+    """Traps that can be seen before the fields are validated."""
+    if not isinstance(document.value, dict) or not isinstance(document.value.get("engine"), dict):
+        return []
+    engine = document.value["engine"]
+    return [
+        *_ambiguous(document),
+        *_options_twice(document, engine.get("args")),
+        *_no_value(document, engine.get("args")),
+        *_secrets(document, "args", engine.get("args")),
+        *_secrets(document, "env", engine.get("env")),
+    ]
+
+
+def check_fleet(fleet: Fleet, document: Document) -> list[Problem]:
+    """Fields that contradict each other."""
+    return [*_context(fleet, document), *_load(fleet, document)]
+
+
+def _context(fleet: Fleet, document: Document) -> Iterator[Problem]:
+    limit = fleet.engine.args.get("max_model_len")
+    load = fleet.workload
+    needed = load.input_tokens + load.output_tokens
+    if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit < needed:
+        at = _option(document, "max_model_len")
+        text = (
+            f"{limit} is shorter than a request: {load.input_tokens} input + "
+            f"{load.output_tokens} output tokens; expected {needed} or more"
+        )
+        yield document.problem(at, text)
+
+
+def _load(fleet: Fleet, document: Document) -> Iterator[Problem]:
+    load = fleet.workload
+    if load.request_rate is not None and load.concurrency != "auto":
+        text = (
+            "given together with concurrency: a load either holds a number of requests in flight "
+            "or sends them at a rate; take one of the two out"
+        )
+        yield document.problem(("workload", "request_rate"), text, key=True)
+
+
+def _ambiguous(document: Document) -> Iterator[Problem]:
+    """`off` is false to some YAML readers and the text "off" to others; vLLM must not guess."""
+    for at, typed in document.typed.items():
+        if at[:2] == ("engine", "args") and typed.lower() in _AMBIGUOUS:
+            word = typed.lower()
+            meant = "true" if word in ("yes", "on") else "false"
+            text = f'`{typed}` may mean two things: write {meant}, or "{typed}" for the word'
+            yield document.problem(at, text)
+
+
+def _options_twice(document: Document, args: Any) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for name in args if isinstance(args, dict) else ():
+        option = one_spelling(name)
+        if option in first:
+            text = f"the same option as `{first[option]}`: take one of them out"
+            yield document.problem(("engine", "args", name), text, key=True)
+        first.setdefault(option, name)
+
+
+def _no_value(document: Document, args: Any) -> Iterator[Problem]:
+    for name, value in args.items() if isinstance(args, dict) else ():
+        if value is None:
+            yield document.problem(
+                ("engine", "args", name), "has no value: write true for a switch", key=True
+            )
+
+
+def _secrets(document: Document, part: str, values: Any) -> Iterator[Problem]:
+    for name in values if isinstance(values, dict) else ():
+        if _SECRET.search(one_spelling(name)):
+            text = (
+                "looks like a secret, and a fleet file is copied into every run's folder; set the "
+                "environment variable (VLLM_API_KEY, HF_TOKEN) where headrace is started instead"
+            )
+            yield document.problem(("engine", part, name), text, key=True)
+
+
+def _option(document: Document, option: str) -> FieldPath:
+    """Where an option of engine.args stands, however it is spelled."""
+    base = ("engine", "args")
+    named = [at for at in document.keys if at[:2] == base and len(at) == 3]
+    return next((at for at in named if one_spelling(str(at[2])) == option), base)
+
+
+def one_spelling(option: str) -> str:
+    """`--max-num-seqs`, `max-num-seqs` and `max_num_seqs` are one option."""
+    return option.lstrip("-").replace("-", "_")

@@ -1,0 +1,182 @@
+"""Read a fleet file: every problem in it at once, each with file, line, field and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from headrace.errors import InputError
+from headrace.spec.checks import check_fleet, check_text
+from headrace.spec.document import BrokenYamlError, Document, Problem, read_document
+from headrace.spec.fleet import Fleet
+from headrace.spec.validate import validate
+
+MAX_BYTES = 1_000_000
+HOW_TO_LEARN = "`headrace schema` lists every field; `headrace init --list` the recipes."
+HOW_TO_START = "`headrace init` writes a commented fleet file to start from."
+
+
+def load_fleet(path: Path) -> Fleet:
+    """The fleet of a file; folders that it names are resolved against the file's own folder.
+
+    Raises InputError that lists all problems of the file.
+    """
+    name = str(path)
+    document = _document(_text(path), name)
+    fleet, problems = _judge(document)
+    folder = path.resolve().parent
+    problems += _missing_paths(document, folder)
+    if problems or fleet is None:
+        raise _refused(name, problems)
+    return _resolved(fleet, folder)
+
+
+def parse_fleet(text: str, name: str) -> Fleet:
+    """The fleet of a text, `name` being what messages call it; paths are left as they are."""
+    fleet, problems = _judge(_document(text, name))
+    if problems or fleet is None:
+        raise _refused(name, problems)
+    return fleet
+
+
+def where(path: Path, *field: str) -> str:
+    """`fleet.yaml:4:14: hardware.gpu`, for errors found after the file was accepted."""
+    try:
+        mark = read_document(path.read_text(encoding="utf-8-sig")).mark(field)
+    except (OSError, UnicodeDecodeError, BrokenYamlError):
+        return f"{path}: {'.'.join(field)}"
+    return f"{path}:{mark.line}:{mark.column}: {'.'.join(field)}"
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", hint=_nearby(path)) from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, expected a fleet file", hint=_inside(path)) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        text = f"{path}: {len(data):,} bytes are no fleet file (at most {MAX_BYTES:,})"
+        raise InputError(text, hint=HOW_TO_START)
+    return _decoded(data, path)
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    if b"\0" in data:
+        raise InputError(f"{path}: a binary file, expected YAML text", hint=HOW_TO_START)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: not UTF-8 text (byte 0x{data[error.start]:02x})",
+            hint=f"Save it as UTF-8. {HOW_TO_START}",
+        ) from None
+
+
+def _nearby(path: Path) -> str:
+    """The fleet file or the recipe that may have been meant."""
+    from headrace.spec.recipes import nearest_recipe
+
+    folder = path.parent if path.parent.is_dir() else Path()
+    files = _yaml_files(folder)
+    near = difflib.get_close_matches(path.name, files, n=1)
+    recipe = nearest_recipe(path.stem)
+    if recipe and not near:
+        return f"`headrace init {recipe} -o {path.name}` writes the recipe of that name here."
+    here = ", ".join(str(folder / file) for file in near or files[:3])
+    return f"Did you mean {here}?" if here else HOW_TO_START
+
+
+def _inside(folder: Path) -> str:
+    files = _yaml_files(folder)
+    named = ", ".join(str(folder / file) for file in files[:5])
+    return f"Name one of its files: {named}." if files else HOW_TO_START
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return sorted(file.name for file in found if file.is_file())
+
+
+def _document(text: str, name: str) -> Document:
+    try:
+        document = read_document(text)
+    except BrokenYamlError as error:
+        raise _refused(name, [error.problem]) from None
+    if document.value is None:
+        raise InputError(f"{name}: the file is empty, expected a fleet", hint=HOW_TO_START)
+    if not isinstance(document.value, dict):
+        kind = "a list" if isinstance(document.value, list) else "a single value"
+        mark = document.mark(())
+        raise InputError(
+            f"{name}:{mark.line}:{mark.column}: expected a mapping of `key: value` lines, got "
+            f"{kind}",
+            hint=HOW_TO_START,
+        )
+    return document
+
+
+def _judge(document: Document) -> tuple[Fleet | None, list[Problem]]:
+    fleet, problems = validate(document)
+    problems += document.problems + check_text(document)
+    if fleet is not None:
+        problems += check_fleet(fleet, document)
+    return fleet, problems
+
+
+def _refused(name: str, problems: list[Problem]) -> InputError:
+    ordered = sorted(problems, key=lambda problem: (problem.mark, str(problem.field)))
+    lines = [_line(name, problem) for problem in ordered]
+    if len(lines) == 1:
+        return InputError(lines[0], hint=HOW_TO_LEARN)
+    listed = "\n".join(f"  {line}" for line in lines)
+    return InputError(f"{name}: {len(lines)} problems\n{listed}", hint=HOW_TO_LEARN)
+
+
+def _line(name: str, problem: Problem) -> str:
+    field = ".".join(str(part) for part in problem.field)
+    place = f"{name}:{problem.mark.line}:{problem.mark.column}"
+    return f"{place}: {field}: {problem.text}" if field else f"{place}: {problem.text}"
+
+
+def _missing_paths(document: Document, folder: Path) -> list[Problem]:
+    """Paths that lead nowhere. A hub id is no path, unless a folder of that name is there."""
+    assert isinstance(document.value, dict)
+    hardware = document.value.get("hardware")
+    model = document.value.get("model")
+    catalog = hardware.get("catalog") if isinstance(hardware, dict) else None
+    problems = []
+    if isinstance(model, str) and _is_path(model) and not _against(folder, model).exists():
+        text = (
+            f"{model}: there is no such folder {_seen_from(folder)}; expected one with config.json"
+        )
+        problems.append(document.problem(("model",), text))
+    if isinstance(catalog, str) and not _against(folder, catalog).is_file():
+        text = f"{catalog}: there is no such file {_seen_from(folder)}; expected a TOML catalog"
+        problems.append(document.problem(("hardware", "catalog"), text))
+    return problems
+
+
+def _seen_from(folder: Path) -> str:
+    return f"(seen from {folder}, where the fleet file is)"
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~"))
+
+
+def _against(folder: Path, path: str) -> Path:
+    return folder / Path(path).expanduser()
+
+
+def _resolved(fleet: Fleet, folder: Path) -> Fleet:
+    update: dict[str, object] = {}
+    if _is_path(fleet.model) or _against(folder, fleet.model).is_dir():
+        update["model"] = str(_against(folder, fleet.model).resolve())
+    if fleet.hardware.catalog is not None:
+        catalog = str(_against(folder, fleet.hardware.catalog).resolve())
+        update["hardware"] = fleet.hardware.model_copy(update={"catalog": catalog})
+    return fleet.model_copy(update=update)

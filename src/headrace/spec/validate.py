@@ -1,0 +1,125 @@
+"""A document held against the fleet's fields: a Fleet, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from headrace.spec.document import Document, FieldPath, Problem, plain_value
+from headrace.spec.fields import Node, expected, keys_of, node_at, resolved, types_of
+from headrace.spec.fleet import Fleet
+from headrace.spec.schema import fleet_schema
+
+_OTHER_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def validate(document: Document) -> tuple[Fleet | None, list[Problem]]:
+    """The fleet that the document describes, or None and what is wrong."""
+    fitted = _fit(document, document.value, fleet_schema(), ())
+    try:
+        return Fleet.model_validate_json(json.dumps(fitted), strict=True), []
+    except ValidationError as error:
+        problems: dict[FieldPath, Problem] = {}
+        for detail in error.errors(include_url=False):
+            problem = _problem(document, detail["loc"], detail["type"])
+            problems.setdefault(problem.field, problem)
+        return None, list(problems.values())
+
+
+def _fit(document: Document, value: Any, node: Node, at: FieldPath) -> Any:
+    """Numbers become the text as typed where text is meant; an empty part is an empty mapping."""
+    schema = fleet_schema()
+    node = resolved(schema, node)
+    if node.get("type") == "object" and (value is None or isinstance(value, dict)):
+        return {
+            name: _fit(document, child, node_at(schema, (*at, name)) or {}, (*at, name))
+            for name, child in (value or {}).items()
+        }
+    text_meant = bool(types_of(node)) and types_of(node) <= {"string", "null"}
+    return document.typed[at] if text_meant and _is_number(value) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _problem(document: Document, where: tuple[str | int, ...], kind: str) -> Problem:
+    """One of pydantic's findings in our words."""
+    at = _known_part(where)
+    if kind == "extra_forbidden" or "[key]" in where:
+        return document.problem(at, _unknown_key(at), key=True)
+    node = node_at(fleet_schema(), at) or {}
+    if kind == "missing":
+        return document.problem(at, _missing(at, node), key=True)
+    got = _got(document, at)
+    return document.problem(
+        at, f"expected {expected(node)}; got {got}{_repair(document, at, node)}"
+    )
+
+
+def _known_part(where: tuple[str | int, ...]) -> FieldPath:
+    """A path of the file: pydantic appends the union's branch or `[key]` to it."""
+    schema = fleet_schema()
+    known = [n for n in range(len(where) + 1) if node_at(schema, where[:n]) is not None]
+    parent = node_at(schema, where[: known[-1]]) or {}
+    is_mapping = parent.get("type") == "object" and "[key]" not in where
+    return where[: known[-1] + 1] if is_mapping else where[: known[-1]]
+
+
+def _unknown_key(at: FieldPath) -> str:
+    name = str(at[-1])
+    allowed = keys_of(node_at(fleet_schema(), at[:-1]) or {})
+    plain = name.lower().replace("-", "_")
+    nearest = difflib.get_close_matches(plain, allowed, n=1)
+    homes = [part for part, node in _parts().items() if plain in node.get("properties", {})]
+    if nearest:
+        advice = f"; did you mean `{nearest[0]}`?"
+    elif homes and len(at) == 1:
+        advice = f"; it belongs under `{homes[0]}:`."
+    else:
+        advice = "."
+    return f"unknown key{advice} Allowed here: {', '.join(allowed)}"
+
+
+def _parts() -> dict[str, Node]:
+    schema = fleet_schema()
+    return {name: resolved(schema, node) for name, node in schema["properties"].items()}
+
+
+def _missing(at: FieldPath, node: Node) -> str:
+    examples = node.get("examples")
+    advice = f"; add a line such as `{at[-1]}: {examples[0]}`" if examples else ""
+    return f"missing: expected {expected(node)}{advice}"
+
+
+def _value(document: Document, at: FieldPath) -> Any:
+    value = document.value
+    for name in at:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _got(document: Document, at: FieldPath) -> str:
+    """The value as the user sees it."""
+    value = _value(document, at)
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return document.typed.get(at) or f"the text {json.dumps(value, ensure_ascii=False)}"
+
+
+def _repair(document: Document, at: FieldPath, node: Node) -> str:
+    """What to do, where more can be said than what was expected."""
+    value = _value(document, at)
+    if not isinstance(value, str):
+        return ""
+    if at not in document.typed and isinstance(plain_value(value), int | float):
+        return "; take the quotes off" if types_of(node) - {"string", "null"} else ""
+    if node.get("type") == "boolean" and value.lower() in _OTHER_WORDS:
+        return f"; write {_OTHER_WORDS[value.lower()]}"
+    nearest = difflib.get_close_matches(value.lower(), node.get("enum", []), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
