@@ -94,13 +94,12 @@ def start(job: NodeJob, *, attached: bool) -> RunningFleet:
     with registry.locked():
         name = _name(job, attached)
         process = _start_agent(job, attached)
-        entry = Entry(
-            name=name or f"{job.fleet}-{process.pid}",
-            run_dir=job.run_dir,
-            agent_pid=process.pid,
-            agent_start_ticks=start_ticks(process.pid),
-        )
-        registry.write(entry)
+        try:
+            entry = _entry(name or f"{job.fleet}-{process.pid}", job.run_dir, process.pid)
+            registry.write(entry)
+        except BaseException:
+            process.terminate()
+            raise
     return RunningFleet(entry, job.drain_timeout_s, process)
 
 
@@ -167,6 +166,10 @@ def job_path(run_dir: Path) -> Path:
     return run_dir / "job.json"
 
 
+def _entry(name: str, run_dir: Path, pid: int) -> Entry:
+    return Entry(name=name, run_dir=run_dir, agent_pid=pid, agent_start_ticks=start_ticks(pid))
+
+
 def _name(job: NodeJob, attached: bool) -> str | None:
     """The fleet's name; None when a run beside a fleet of that name must take another."""
     same = [entry for entry in registry.running() if entry.name == job.fleet]
@@ -180,10 +183,10 @@ def _name(job: NodeJob, attached: bool) -> str | None:
 
 def _start_agent(job: NodeJob, attached: bool) -> subprocess.Popen[bytes]:
     """Own session: a Ctrl-C in the terminal reaches the caller, who then stops the fleet."""
-    (job.run_dir / "deployment.json").unlink(missing_ok=True)
-    replace_file(job_path(job.run_dir), job.model_dump_json(indent=2) + "\n")
     log = agent_log(job.run_dir)
     log.parent.mkdir(parents=True, exist_ok=True)
+    (job.run_dir / "deployment.json").unlink(missing_ok=True)
+    replace_file(job_path(job.run_dir), job.model_dump_json(indent=2) + "\n")
     parent = ["--parent", str(os.getpid())] if attached else []
     with log.open("ab") as output:
         return subprocess.Popen(

@@ -63,7 +63,7 @@ def locked() -> Iterator[None]:
 def entries() -> list[Entry]:
     """All entries by name, those of dead agents too. A file that is no entry is left out."""
     found = []
-    for path in sorted(folder().glob("*.json")):
+    for path in sorted(folder().glob("*.json"), key=lambda path: path.stem):
         with contextlib.suppress(ValidationError, FileNotFoundError):
             found.append(Entry.model_validate_json(path.read_bytes()))
     return found
