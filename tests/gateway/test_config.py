@@ -62,3 +62,8 @@ def test_endpoints_come_from_the_watched_file():
 
 def test_it_is_plain_json():
     assert json.loads(json.dumps(config("affinity"))) == config("affinity")
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "least-request", "affinity"])
+def test_a_replica_that_became_healthy_is_used_at_once(policy: RoutingPolicy):
+    assert cluster(policy)["common_lb_config"]["update_merge_window"] == "0s"

@@ -47,8 +47,8 @@ def test_least_request_spreads_evenly(run_dir: Path):
     """Envoy counts a request once it has a connection, so a first burst is spread at random."""
     fleet, deployment = serving(run_dir, 4, "--chunks", "5", "--gap-s", "0.2")
     with fleet:
-        together(gateway_url(deployment), 200)
-        counts = Counter(got.replica for got in together(gateway_url(deployment), 160))
+        together(gateway_url(deployment), 320)
+        counts = Counter(got.replica for got in together(gateway_url(deployment), 120))
     assert set(counts) == {"r0", "r1", "r2", "r3"}
     assert max(counts.values()) - min(counts.values()) <= 8
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,10 @@ def add(name: str, *, alive: bool = True) -> Entry:
 
 
 def test_the_state_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert registry.folder() == tmp_path / "fleets"
+    assert registry.folder() == tmp_path / "fleets" / platform.node()
     monkeypatch.delenv("HEADRACE_STATE_DIR")
     monkeypatch.setenv("XDG_STATE_HOME", "/x")
-    assert registry.folder() == Path("/x/headrace/fleets")
+    assert registry.folder() == Path("/x/headrace/fleets") / platform.node()
 
 
 def test_the_name_may_be_left_out_when_one_fleet_runs():
@@ -74,9 +75,9 @@ def test_removing_a_fleet_keeps_the_one_that_took_its_name():
     assert registry.entries() == [new]
 
 
-def test_a_broken_entry_is_no_entry(tmp_path: Path):
+def test_a_broken_entry_is_no_entry():
     one = add("one")
-    (tmp_path / "fleets" / "broken.json").write_text("{")
+    (registry.folder() / "broken.json").write_text("{")
     assert registry.entries() == [one]
 
 

@@ -197,14 +197,16 @@ def _balancing(policy: RoutingPolicy) -> dict[str, Any]:
     least-request: the less busy of two random replicas. affinity: requests with the same
     `x-session-id` go to the same replica while it is there and not overloaded; one without that
     header goes to a random replica. The endpoint file names what is hashed: the replica's id.
+    Changes of health reach the worker threads at once, not merged over a second.
     """
+    common: dict[str, Any] = {"update_merge_window": "0s"}
     if policy == "round-robin":
-        return {"lb_policy": "ROUND_ROBIN"}
+        return {"lb_policy": "ROUND_ROBIN", "common_lb_config": common}
     if policy == "least-request":
-        return {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 2}}
-    return {
-        "lb_policy": "MAGLEV",
-        "common_lb_config": {
-            "consistent_hashing_lb_config": {"hash_balance_factor": BALANCE_FACTOR_PERCENT}
-        },
-    }
+        return {
+            "lb_policy": "LEAST_REQUEST",
+            "least_request_lb_config": {"choice_count": 2},
+            "common_lb_config": common,
+        }
+    common["consistent_hashing_lb_config"] = {"hash_balance_factor": BALANCE_FACTOR_PERCENT}
+    return {"lb_policy": "MAGLEV", "common_lb_config": common}

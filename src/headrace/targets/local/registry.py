@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +33,14 @@ class Entry(BaseModel):
 
 
 def folder() -> Path:
-    """Where the entries lie: `$HEADRACE_STATE_DIR`, else Headrace's part of the XDG state."""
+    """Where the entries lie: `$HEADRACE_STATE_DIR`, else Headrace's part of the XDG state.
+
+    Machines that share a home folder have their own entries: a pid means nothing elsewhere.
+    """
     chosen = os.environ.get("HEADRACE_STATE_DIR")
-    if chosen:
-        return Path(chosen) / "fleets"
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "headrace" / "fleets"
+    place = Path(chosen) if chosen else Path(state) / "headrace"
+    return place / "fleets" / platform.node()
 
 
 @contextlib.contextmanager
