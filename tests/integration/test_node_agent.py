@@ -34,7 +34,8 @@ time.sleep(100)
 def caller(folder: Path, load_s: float) -> subprocess.Popen[bytes]:
     """Another process with an attached fleet; in its own session, as if in a terminal."""
     command = [sys.executable, "-c", CALLER, str(folder), str(load_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, start_new_session=True)
 
 
 def wait_for_word(process: subprocess.Popen[bytes], word: bytes) -> None:

@@ -10,6 +10,7 @@ from headrace.node.child import Child
 from headrace.node.engines import engine_process
 from headrace.node.http import get
 from headrace.node.job import ProcessSpec, ReplicaSpec
+from headrace.node.keeper import CANNOT_START
 from headrace.node.log import LogFollower, tail
 
 STARTING_PERIOD_S = 0.2
@@ -57,7 +58,7 @@ class Process:
         code = self._child.exit_code() if self._child else None
         if code is None or not self._in_state("starting", "ready"):
             return
-        reason = self._engine.death_reason(code, self._log_tail())
+        reason = self._death_reason(code)
         for replica in self._in_state("starting", "ready"):
             self._board.update(replica, state="failed", detail=reason)
 
@@ -125,6 +126,14 @@ class Process:
             self._board.update(replica, state="failed", detail=detail)
         if not self._in_state("ready"):
             self.kill()
+
+    def _death_reason(self, code: int) -> str:
+        """The keeper says why a program could not be started; all else is the engine's to read."""
+        log_tail = self._log_tail()
+        last = log_tail.rpartition("\n")[2]
+        if code == CANNOT_START and last.startswith("cannot start "):
+            return last
+        return self._engine.death_reason(code, log_tail)
 
     def _in_state(self, *states: str) -> list[str]:
         own = (self._board.replicas[spec.id] for spec in self.spec.replicas)
