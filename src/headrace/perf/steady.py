@@ -67,7 +67,10 @@ def steady_state(
     """Solve for one replica. `running` caps the sequences in the batch; the rest wait.
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
-    sent: it waits that step out, and then its prompt takes `prefill_steps`.
+    sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for the
+    token budget (M/D/1). What decoding leaves of the budget must hold the prompts of the requests
+    that take the place of finished ones, decoding / steps of them in every step: that is the
+    ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     """
     steps = max(load.decode_steps, 1e-9)
     verified = 1 + load.mtp_depth
@@ -75,15 +78,21 @@ def steady_state(
     admitted = min(concurrency, running)
     queued = concurrency - admitted
     waiting_steps = 1.0 if queued == 0 else 0.0
-    prefill_steps, decoding = _balance(
-        admitted, steps, waiting_steps, prompt, verified, batched_tokens
-    )
+    prefill_steps = max(1.0, math.ceil(prompt / batched_tokens))
+    decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
+    ceiling = batched_tokens / (verified + prompt / steps)
+    utilization = min(decoding / ceiling, 1.0)
+    decoding = min(decoding, ceiling)
     started = decoding / steps
     idle, mixed, share = _steps(model, load, decoding, started, batched_tokens)
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s
     request_s = started / mean_s
     tpot_s = mean_s * steps / max(1, load.output_tokens - 1)
-    ttft_s = queued / request_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
+    if utilization < 1:
+        prefill_steps += utilization / 2 / (1 - utilization)
+        ttft_s = queued / request_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
+    else:
+        ttft_s = concurrency / request_s - steps * mean_s
     spread = math.sqrt(share * (1 - share) / steps) * (mixed.step_s - idle.step_s) / mean_s
     return SteadyState(
         request_s=request_s,
@@ -101,25 +110,6 @@ def steady_state(
 class _Step:
     step_s: float
     parts: dict[str, float]
-
-
-def _balance(
-    admitted: float,
-    steps: float,
-    waiting_steps: float,
-    prompt: float,
-    verified: int,
-    batched_tokens: int,
-) -> tuple[float, float]:
-    """Steps that a prompt takes, and sequences decoding at a time.
-
-    Bounded by the token budget: what decoding leaves of it must hold the prompts of the requests
-    that take the place of finished ones, decoding / steps of them in every step.
-    """
-    prefill_steps = max(1.0, math.ceil(prompt / batched_tokens))
-    decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
-    ceiling = batched_tokens / (verified + prompt / steps)
-    return prefill_steps, min(decoding, ceiling)
 
 
 def _steps(

@@ -9,7 +9,7 @@ from headrace.models.facts import STATE_BYTES
 from headrace.perf.config import EngineConfig
 from headrace.planner.evaluate import Candidate, Evaluator, Refusal, trimmed
 
-INDIFFERENCE = 0.005
+INDIFFERENCE = 0.01
 """Throughputs this close (as a share) are one: then the plainer configuration is taken."""
 REFINEMENT = 8
 """max_num_seqs is refined in steps of eight, as CUDA-graph sizes go."""
