@@ -67,8 +67,8 @@ def steady_state(
     """Solve for one replica. `running` caps the sequences in the batch; the rest wait.
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
-    sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for the
-    token budget (M/D/1). What decoding leaves of the budget must hold the prompts of the requests
+    sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for
+    the token budget (M/D/1). What decoding leaves of the budget must hold the prompts of the requests
     that take the place of finished ones, decoding / steps of them in every step: that is the
     ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     """
