@@ -68,9 +68,9 @@ def steady_state(
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
     sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for
-    the token budget (M/D/1). What decoding leaves of the budget must hold the prompts of the requests
-    that take the place of finished ones, decoding / steps of them in every step: that is the
-    ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
+    the token budget (M/D/1). What decoding leaves of the budget must hold the prompts of the
+    requests that take the place of finished ones, decoding / steps of them in every step: that is
+    the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     """
     steps = max(load.decode_steps, 1e-9)
     verified = 1 + load.mtp_depth
