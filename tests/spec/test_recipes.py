@@ -1,7 +1,8 @@
 import pytest
+import yaml
 
 from headrace.errors import InputError
-from headrace.spec.load import load_fleet
+from headrace.spec.load import load_fleet, parse_fleet
 from headrace.spec.recipes import EXAMPLE, recipe_path, recipe_text, recipes
 
 NAMES = [recipe.name for recipe in recipes()]
@@ -58,3 +59,10 @@ def test_an_unknown_recipe_suggests_the_nearest():
         recipe_path("zzz")
     with pytest.raises(InputError, match="no recipe"):
         recipe_path("../recipes/qwen35-27b-h200x1")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_run_records_reads_back_the_same(name):
+    fleet = load_fleet(recipe_path(name))
+    recorded = yaml.safe_dump(fleet.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    assert parse_fleet(recorded, "fleet.yaml") == fleet
