@@ -72,7 +72,7 @@ build: $(NEEDS_UV) ## wheel and source archive in dist/
 
 clean: ## remove caches and build outputs; runs/ and environments stay
 	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find $(wildcard src tests scripts benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environments
 	rm -rf .venv .venv-* .tools
