@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +30,7 @@ def plan(
 
     if output is not None and output.exists() and not force:
         raise InputError(f"{output} exists", hint="choose another --output, or pass --force")
-    made = plan_for(load_fleet(fleet_file))
+    made = plan_for(load_fleet(fleet_file), fleet_file)
     if output is not None:
         write_plan(made, output)
     if json:
@@ -37,16 +39,33 @@ def plan(
         show_plan(made)
 
 
-def plan_for(fleet: Fleet) -> Plan:
-    """Load what a fleet names (model, GPU) and plan it."""
+def plan_for(fleet: Fleet, fleet_file: Path | None = None) -> Plan:
+    """Load what a fleet names (model, GPU) and plan it; errors name the place in its file."""
     from headrace.hardware.load import load_gpu
     from headrace.models.load import load_model
     from headrace.planner.make import make_plan
 
     hardware = fleet.hardware
     catalog = Path(hardware.catalog) if hardware.catalog else None
-    gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
-    return make_plan(fleet, load_model(fleet.model), gpu)
+    with _named(fleet_file, "hardware", "gpu"):
+        gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+    with _named(fleet_file, "model"):
+        facts = load_model(fleet.model)
+    with _named(fleet_file, "engine"):
+        return make_plan(fleet, facts, gpu)
+
+
+@contextmanager
+def _named(fleet_file: Path | None, *field: str) -> Iterator[None]:
+    """Puts file, line and field before the message of an InputError."""
+    from headrace.spec.load import where
+
+    try:
+        yield
+    except InputError as error:
+        if fleet_file is None:
+            raise
+        raise InputError(f"{where(fleet_file, *field)}: {error}", hint=error.hint) from error
 
 
 def write_plan(made: Plan, path: Path) -> None:

@@ -17,8 +17,6 @@ from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 
-EXAMPLE = "qwen35-27b-b200x8"
-"""The packaged recipe that runs when no file is named."""
 DURATION_S = 60.0
 
 
@@ -62,10 +60,11 @@ def run(
 
     if duration is not None and duration <= 0:
         raise InputError(f"--duration {duration:g}: expected seconds above 0")
+    fleet_file = fleet_file if fleet_file is not None else _example()
     fleet = _fleet(fleet_file)
     span = duration if duration is not None or requests is not None else DURATION_S
     options = RunOptions(span, requests, processes, gateway_port, seed)
-    planned = _plan(fleet)
+    planned = _plan(fleet, fleet_file)
     run_dir = new_run_dir(fleet.name, output, force=force)
     summary = execute(planned, run_dir, options, force=force)
     report = _report(run_dir)
@@ -75,17 +74,24 @@ def run(
     _judge(fleet, summary)
 
 
-def _fleet(fleet_file: Path | None) -> Fleet:
+def _example() -> Path:
+    """The packaged recipe that runs when no file is named."""
+    from headrace.spec.recipes import EXAMPLE, recipe_path
+
+    console.print(f"no fleet file named: running the packaged example, {EXAMPLE}")
+    return recipe_path(EXAMPLE)
+
+
+def _fleet(fleet_file: Path) -> Fleet:
     from headrace.spec.load import load_fleet
-    from headrace.spec.recipes import recipe_path
 
-    return load_fleet(fleet_file if fleet_file is not None else recipe_path(EXAMPLE))
+    return load_fleet(fleet_file)
 
 
-def _plan(fleet: Fleet) -> Plan:
+def _plan(fleet: Fleet, fleet_file: Path) -> Plan:
     from headrace.cli.plan import plan_for, show_plan
 
-    planned = plan_for(fleet)
+    planned = plan_for(fleet, fleet_file)
     show_plan(planned, brief=True)
     return planned
 
@@ -152,11 +158,11 @@ def _show(planned: Plan, summary: Summary, run_dir: Path, report: Path) -> None:
 
 def _judge(fleet: Fleet, summary: Summary) -> None:
     """Exit status 4 when the measurement is not valid or misses the SLO."""
-    from headrace.proof.compare import missed_goals
+    from headrace.cli.bench import missed_goals
 
     if not summary.valid:
         reasons = "; ".join(summary.invalid_reasons)
         raise GoalMissedError(f"the measurement is not valid: {reasons}")
-    missed = missed_goals(fleet.slo, summary)
+    missed = missed_goals(fleet.slo.model_dump(exclude_none=True), summary)
     if missed:
         raise GoalMissedError(f"goal missed: {'; '.join(missed)}")

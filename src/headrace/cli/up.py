@@ -29,7 +29,7 @@ def up(
     from headrace.spec.load import load_fleet
 
     fleet = load_fleet(fleet_file)
-    planned = plan_for(fleet)
+    planned = plan_for(fleet, fleet_file)
     show_plan(planned, brief=True)
     run_dir = new_run_dir(fleet.name, output, force=force)
     write_plan(planned, run_dir / "plan.json")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
 from headrace.planner.plan import Plan
-from headrace.spec.fleet import Slo
 
 
 def bench_spec(
@@ -16,7 +15,7 @@ def bench_spec(
     workload, hardware = fleet.workload, fleet.hardware
     rate = workload.request_rate
     planned = chosen.prediction.concurrency_per_replica * chosen.layout.replicas
-    price = hardware.usd_per_gpu_hour or plan.usd_per_gpu_hour
+    price = plan.usd_per_gpu_hour
     return BenchSpec(
         urls=urls,
         model=plan.model,
@@ -27,7 +26,7 @@ def bench_spec(
         request_rate=rate,
         duration_s=duration_s,
         requests=requests,
-        slo={k: v for k, v in fleet.slo.model_dump().items() if v is not None},
+        slo=fleet.slo.model_dump(exclude_none=True),
         usd_per_hour=price * hardware.gpus if price else None,
     )
 
@@ -47,18 +46,3 @@ def with_plan(summary: Summary, plan: Plan) -> Summary:
         ttft_ratio=summary.latency_ms.ttft.mean / predicted.ttft_ms,
     )
     return summary.model_copy(update={"plan": comparison})
-
-
-def missed_goals(slo: Slo, summary: Summary) -> list[str]:
-    """The goals of the SLO that the measurement missed, in words."""
-    if summary.latency_ms is None:
-        return ["no request completed"]
-    goals = [
-        ("TTFT p99", summary.latency_ms.ttft.p99, slo.ttft_p99_ms),
-        ("TPOT p99", summary.latency_ms.tpot.p99, slo.tpot_p99_ms),
-    ]
-    return [
-        f"{name} {measured:.0f} ms is over the SLO of {goal:g} ms"
-        for name, measured, goal in goals
-        if goal is not None and measured > goal
-    ]
