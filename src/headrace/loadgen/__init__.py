@@ -1,1 +1,1 @@
-"""The load generator: workloads, schedules, clients, records, metrics, validity."""
+"""The load generator: loads any OpenAI-compatible server and measures it truthfully."""

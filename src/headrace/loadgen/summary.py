@@ -19,6 +19,8 @@ class Requests(_Part):
     failed: int
     errors: dict[str, int]
     """Failures by kind: connect, timeout, http_500, cut_stream, no_usage, ..."""
+    examples: dict[str, str] = {}
+    """What the server said the first time, by kind of failure."""
     warmup: int = 0
     """First-wave requests, sent before the measured window to desynchronise the fleet."""
     cut: int = 0

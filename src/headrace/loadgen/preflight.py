@@ -1,0 +1,105 @@
+"""A look at the servers before the load: are they there, and what are they?"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+
+import orjson
+
+from headrace.errors import HeadraceError, InputError
+from headrace.loadgen.endpoint import Endpoint, parse_endpoint, resolve
+from headrace.loadgen.spec import BenchSpec
+
+TIMEOUT_S = 5.0
+UNKNOWN = "unknown"
+
+
+def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
+    """The endpoints with their addresses, and the engine's name.
+
+    The name is `simulated` as soon as one server says so, `vllm X`, or `unknown`; several differing
+    ones are joined. Raises InputError for a malformed URL or a missing key, HeadraceError for a
+    server that cannot be reached.
+    """
+    key = _key(spec.api_key_env)
+    parsed = [parse_endpoint(url) for url in spec.urls]
+    with ThreadPoolExecutor(max_workers=min(16, len(parsed))) as pool:
+        endpoints = list(pool.map(resolve, parsed))
+        names = set(pool.map(lambda endpoint: engine_name(endpoint, key), endpoints))
+    if "simulated" in names:
+        return endpoints, "simulated"
+    return endpoints, ", ".join(sorted(names))
+
+
+def _key(name: str | None) -> str | None:
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise InputError(
+            f"--api-key-env {name}: the environment variable is not set",
+            hint=f"export {name}=... in the shell that runs this",
+        )
+    if not key.isascii() or not key.isprintable():
+        raise InputError(f"--api-key-env {name}: the key has characters that no header may carry")
+    return key
+
+
+def engine_name(endpoint: Endpoint, key: str | None) -> str:
+    """What the server is. Raises HeadraceError when it cannot be reached.
+
+    A server that knows none of these paths is still one that can be loaded.
+    """
+    simulated, _ = _get(endpoint, "/health", key)
+    if simulated:
+        return "simulated"
+    simulated, body = _get(endpoint, "/version", key)
+    if simulated:
+        return "simulated"
+    try:
+        found = orjson.loads(body)["version"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return UNKNOWN
+    return f"vllm {found}" if isinstance(found, str) and found else UNKNOWN
+
+
+def _get(endpoint: Endpoint, path: str, key: str | None) -> tuple[bool, bytes]:
+    """Whether the answer says `simulated`, and its body where the status is 200."""
+    connection = _connect(endpoint)
+    try:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request("GET", endpoint.prefix + path, headers=headers)
+        answer = connection.getresponse()
+        simulated = answer.getheader("x-headrace-engine", "").lower() == "simulated"
+        return simulated, answer.read(65536) if answer.status == 200 else b""
+    except (OSError, http.client.HTTPException):
+        return False, b""
+    finally:
+        connection.close()
+
+
+def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
+    kind = http.client.HTTPSConnection if endpoint.tls else http.client.HTTPConnection
+    connection = kind(endpoint.host, endpoint.port, timeout=TIMEOUT_S)
+    try:
+        connection.connect()
+    except ssl.SSLError as error:
+        raise HeadraceError(
+            f"{endpoint.origin}: TLS failed: {error.reason or error}",
+            hint="check the certificate; SSL_CERT_FILE names further authorities",
+        ) from error
+    except OSError as error:
+        raise HeadraceError(
+            f"cannot reach {endpoint.origin}: {_why(error)}",
+            hint="start the server first, or correct --url",
+        ) from error
+    return connection
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    return (error.strerror or str(error)).lower()

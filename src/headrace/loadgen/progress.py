@@ -1,0 +1,21 @@
+"""How far a measurement is, for whoever shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A look at a running measurement. `share` is how much of it is done, 0..1."""
+
+    state: Literal["connecting", "warming up", "measuring"]
+    elapsed_s: float
+    share: float
+    output_tok_s: float
+    """Over the last two seconds, warm-up included."""
+    running: int
+    done: int
+    """Requests that completed so far, warm-up included."""
+    failed: int

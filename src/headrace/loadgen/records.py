@@ -1,0 +1,200 @@
+"""Every request of a run as columns: from the workers' files, to `records.parquet`.
+
+Columns of the parquet file, one row per request, times in seconds since the start of the load:
+`phase` (warmup, measured, fill), `error` (null when it completed, `cut` when the measurement ended
+first), `status`, `worker`, `url` (its place in the list), `replica`, `scheduled_s`, `sent_s`,
+`first_token_s`, `last_token_s`, `done_s`, `asked_tokens`, `input_tokens`, `output_tokens`,
+`chunks`, `counted` (it is part of the summary).
+
+`timeline.parquet` has one row per quarter of a second: `at_s` (the end of the bin), `output_tok_s`
+(chunks that arrived in the bin, warm-up and fill included, times the run's tokens per chunk),
+`running`, `completed` and `failed` (so far).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.loadgen.failure import End, end_name
+from headrace.loadgen.schedule import Phase
+from headrace.loadgen.trail import GAPS, LAGS, ROW, ROWS, TICK_FIELDS, TICKS, trail_path
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+ROW_DTYPE = np.dtype(
+    [
+        ("phase", "u1"),
+        ("end", "u1"),
+        ("status", "<u2"),
+        ("url", "<u2"),
+        ("_", "<u2"),
+        ("replica", "S16"),
+        ("scheduled_s", "<f8"),
+        ("sent_s", "<f8"),
+        ("first_token_s", "<f8"),
+        ("last_token_s", "<f8"),
+        ("done_s", "<f8"),
+        ("asked_tokens", "<u4"),
+        ("input_tokens", "<u4"),
+        ("output_tokens", "<u4"),
+        ("chunks", "<u4"),
+        ("gap_start", "<u8"),
+    ]
+)
+TIMES = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "done_s")
+TIMELINE_S = 0.25
+
+
+@dataclass(frozen=True)
+class Records:
+    """What the workers left. `rows` has ROW_DTYPE's fields; all times count from the start."""
+
+    rows: npt.NDArray[np.void]
+    worker: npt.NDArray[np.intp]
+    gaps_s: list[npt.NDArray[np.float32]]
+    """Gaps between chunks by worker; a row's lie at gap_start, chunks - 1 of them."""
+    ticks: list[Floats]
+    """Samples by worker, columns TICK_FIELDS."""
+    lags: list[Floats]
+    """Samples by worker, columns (at_s, late_s)."""
+
+    def seconds(self, column: str) -> Floats:
+        """A column of times."""
+        values: Floats = self.rows[column]
+        return values
+
+    def ended(self, end: End) -> Mask:
+        """Rows that ended so."""
+        mask: Mask = self.rows["end"] == end
+        return mask
+
+    def in_phase(self, phase: Phase) -> Mask:
+        """Rows of that phase."""
+        mask: Mask = self.rows["phase"] == phase
+        return mask
+
+    def gaps_of(self, chosen: Mask) -> npt.NDArray[np.float32]:
+        """All gaps between chunks of the chosen rows (s); only completed measured rows have any."""
+        parts = []
+        for worker, gaps in enumerate(self.gaps_s):
+            rows = self.rows[chosen & (self.worker == worker)]
+            counts = np.maximum(rows["chunks"].astype(np.int64) - 1, 0)
+            starts = rows["gap_start"].astype(np.int64)
+            parts += [
+                gaps[start : start + count] for start, count in zip(starts, counts, strict=True)
+            ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def load_records(folder: Path, workers: int, start_s: float) -> Records:
+    """The files of all workers; rows that a dying worker wrote in part are left out.
+
+    `start_s` is the start of the load on the perf_counter clock.
+    """
+    assert ROW_DTYPE.itemsize == ROW.size
+    rows = [_read(trail_path(folder, ROWS, w), ROW_DTYPE, 1) for w in range(workers)]
+    merged = np.concatenate(rows)
+    for column in TIMES:
+        merged[column] -= start_s
+    f8 = np.dtype("<f8")
+    ticks = [_read(trail_path(folder, TICKS, w), f8, len(TICK_FIELDS)) for w in range(workers)]
+    lags = [_read(trail_path(folder, LAGS, w), f8, 2) for w in range(workers)]
+    for samples in (*ticks, *lags):
+        samples[:, 0] -= start_s
+    return Records(
+        rows=merged,
+        worker=np.repeat(np.arange(workers), [len(part) for part in rows]),
+        gaps_s=[_read(trail_path(folder, GAPS, w), np.dtype("<f4"), 1) for w in range(workers)],
+        ticks=ticks,
+        lags=lags,
+    )
+
+
+def _read(path: Path, dtype: np.dtype[Any], width: int) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any]
+    if not path.exists():
+        found = np.zeros(0, dtype)
+    else:
+        whole = path.stat().st_size // dtype.itemsize
+        found = np.fromfile(path, dtype, count=whole - whole % width)
+    return found.reshape(-1, width) if width > 1 else found
+
+
+def write_records(records: Records, counted: Mask, path: Path) -> None:
+    """Write `records.parquet`."""
+    rows = records.rows
+    columns = {name: np.ascontiguousarray(rows[name]) for name in TIMES}
+    columns |= {
+        name: rows[name].astype(np.int32)
+        for name in ("status", "url", "asked_tokens", "input_tokens", "output_tokens", "chunks")
+    }
+    columns["phase"] = np.array([phase.name.lower() for phase in Phase], object)[rows["phase"]]
+    columns["error"] = _errors(rows)
+    columns["replica"] = rows["replica"].astype("U16").astype(object)
+    columns["worker"] = records.worker.astype(np.int32)
+    columns["counted"] = counted
+    times = ", ".join(
+        f"case when isnan({name}) then null else {name} end as {name}" for name in TIMES
+    )
+    _copy(
+        columns,
+        "phase, nullif(error, '') as error, status, worker, url, nullif(replica, '') as replica, "
+        f"{times}, asked_tokens, input_tokens, output_tokens, chunks, counted",
+        "order by done_s",
+        path,
+    )
+
+
+def _errors(rows: npt.NDArray[np.void]) -> npt.NDArray[np.object_]:
+    """The name of each row's end; empty for completed ones."""
+    keys = rows["end"].astype(np.int64) * 1000 + rows["status"]
+    found, places = np.unique(keys, return_inverse=True)
+    names = [_error(int(key) // 1000, int(key) % 1000) for key in found]
+    return np.array(names, object)[places] if names else np.zeros(0, object)
+
+
+def _error(end: int, status: int) -> str:
+    return "" if end == End.OK else end_name(end, status)
+
+
+def write_timeline(records: Records, path: Path) -> None:
+    """Write `timeline.parquet`: what arrived in each quarter of a second, all workers together."""
+    done = records.ended(End.OK)
+    chunks, tokens = (int(records.rows[n][done].sum()) for n in ("chunks", "output_tokens"))
+    last_s = max((float(t[-1, 0]) for t in records.ticks if len(t)), default=0.0)
+    edges = np.arange(0.0, max(last_s, TIMELINE_S) + 1e-9, TIMELINE_S)
+    sums = {name: _sampled(records, name, edges) for name in TICK_FIELDS[2:]}
+    rate = np.diff(sums["chunks"]) / TIMELINE_S * (tokens / chunks if chunks else 1.0)
+    columns: dict[str, npt.NDArray[np.generic]] = {"at_s": edges[1:], "output_tok_s": rate}
+    columns |= {
+        n: np.rint(sums[n][1:]).astype(np.int64) for n in ("running", "completed", "failed")
+    }
+    _copy(columns, "at_s, output_tok_s, running, completed, failed", "order by at_s", path)
+
+
+def _sampled(records: Records, field: str, at_s: Floats) -> Floats:
+    """A sampled figure at those times, summed over the workers."""
+    column = TICK_FIELDS.index(field)
+    total = np.zeros_like(at_s)
+    for ticks in records.ticks:
+        if len(ticks):
+            total += np.interp(at_s, ticks[:, 0], ticks[:, column])
+    return total
+
+
+def _copy(columns: dict[str, npt.NDArray[np.generic]], select: str, order: str, path: Path) -> None:
+    import duckdb
+
+    with duckdb.connect() as database:
+        database.register("columns_", columns)
+        target = str(path).replace("'", "''")
+        database.execute(
+            f"copy (select {select} from columns_ {order}) to '{target}' "
+            "(format parquet, compression zstd)"
+        )

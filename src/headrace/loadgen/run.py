@@ -1,0 +1,245 @@
+"""One measurement from its spec to its files."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from headrace.errors import InputError
+from headrace.files import replace_file
+from headrace.loadgen import metrics
+from headrace.loadgen.coordinator import Course, Watch
+from headrace.loadgen.crew import Crew
+from headrace.loadgen.endpoint import Endpoint
+from headrace.loadgen.environment import environment
+from headrace.loadgen.failure import End
+from headrace.loadgen.job import Job
+from headrace.loadgen.preflight import check_servers
+from headrace.loadgen.progress import Progress
+from headrace.loadgen.records import Mask, Records, load_records, write_records, write_timeline
+from headrace.loadgen.schedule import WARMUP_SHARE, Phase
+from headrace.loadgen.spec import BenchSpec
+from headrace.loadgen.summary import Client, Concurrency, Requests, Summary
+from headrace.loadgen.validity import Evidence, invalid_reasons
+from headrace.loadgen.window import Window, find_window, mean_running, most_running
+
+FILES = ("summary.json", "records.parquet", "timeline.parquet")
+SPARE_FILES = 64
+
+
+def run_bench(
+    spec: BenchSpec,
+    out_dir: Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    force: bool = False,
+) -> Summary:
+    """Load the servers, write summary.json, records.parquet and timeline.parquet, and sum up.
+
+    Setting `stop` ends the load early; the files are complete and the summary says `interrupted`.
+    Raises InputError when the input is wrong or files are in the way, HeadraceError when a server
+    cannot be reached or the workers cannot start. Requests that fail raise nothing: they are
+    counted.
+    """
+    _check_room(out_dir, spec, force=force)
+    endpoints, engine = check_servers(spec)
+    folder = _work_folder(out_dir)
+    try:
+        jobs = make_jobs(spec, endpoints, folder)
+        with Crew(jobs) as crew:
+            start_s = crew.go()
+            watch = Watch(spec, crew, start_s, progress)
+            course = watch.until_over(stop or threading.Event())
+        records = load_records(folder, len(jobs), course.start_s)
+        engine = "simulated" if course.simulated else engine
+        return _write(spec, records, course, engine, _examples(folder), out_dir)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_room(out_dir: Path, spec: BenchSpec, *, force: bool) -> None:
+    """No file is overwritten unasked, and the connections fit into the process limits."""
+    if out_dir.exists() and not out_dir.is_dir():
+        raise InputError(f"{out_dir} is a file", hint="name a folder with --output")
+    there = [name for name in FILES if (out_dir / name).exists()]
+    if there and not force:
+        raise InputError(
+            f"{out_dir / there[0]} exists already", hint="choose another --output, or pass --force"
+        )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    each = -(-(spec.concurrency or 1) // spec.processes)
+    if files != resource.RLIM_INFINITY and each + SPARE_FILES > files:
+        raise InputError(
+            f"--concurrency {spec.concurrency}: {each} connections per process, but a process may "
+            f"open {files} files",
+            hint="raise --processes, or the limit (ulimit -Hn)",
+        )
+
+
+def _work_folder(out_dir: Path) -> Path:
+    """Where the workers' files lie until they are merged."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".bench-", dir=out_dir))
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {out_dir}: {error.strerror}", hint="choose another --output"
+        ) from error
+
+
+def make_jobs(spec: BenchSpec, endpoints: list[Endpoint], folder: Path) -> list[Job]:
+    """Each worker's share; no more workers than there is work for."""
+    workers = min(spec.processes, spec.concurrency or spec.processes)
+    asked_s = spec.duration_s or (spec.requests or 0) / (spec.request_rate or 1.0)
+    open_and_spread = spec.request_rate is not None and spec.start == "spread"
+    return [
+        Job(
+            index=index,
+            workers=workers,
+            folder=str(folder),
+            endpoints=endpoints,
+            model=spec.model,
+            input_tokens=spec.input_tokens,
+            output_tokens=spec.output_tokens,
+            concurrency=spec.concurrency,
+            request_rate=spec.request_rate,
+            requests=spec.requests,
+            warmup_s=WARMUP_SHARE * asked_s if open_and_spread else 0.0,
+            spread=spec.start == "spread",
+            seed=spec.seed,
+            prefix_hit_rate=spec.prefix_hit_rate,
+            token_ids=spec.token_ids,
+            chat=spec.endpoint == "chat",
+            temperature=spec.temperature,
+            api_key_env=spec.api_key_env,
+            connect_timeout_s=spec.connect_timeout_s,
+            stall_timeout_s=spec.stall_timeout_s,
+            request_timeout_s=spec.request_timeout_s,
+            cpu=spec.cpus[index % len(spec.cpus)] if spec.cpus else None,
+        )
+        for index in range(workers)
+    ]
+
+
+def _examples(folder: Path) -> dict[str, str]:
+    """What servers said when requests failed: the first answer of each kind."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("examples-*.json")):
+        for kind, text in orjson.loads(path.read_bytes()).items():
+            found.setdefault(kind, text)
+    return found
+
+
+def _write(
+    spec: BenchSpec,
+    records: Records,
+    course: Course,
+    engine: str,
+    examples: dict[str, str],
+    out_dir: Path,
+) -> Summary:
+    warm_s = None if course.warm_s is None else course.warm_s - course.start_s
+    stop_s = course.stop_s - course.start_s
+    window = find_window(records, warm_s, spec.duration_s, stop_s)
+    summary = summarize(spec, records, window, engine, course.troubles, examples)
+    write_records(records, window.completed | window.failed, out_dir / "records.parquet")
+    write_timeline(records, out_dir / "timeline.parquet")
+    replace_file(out_dir / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    return summary
+
+
+def summarize(
+    spec: BenchSpec,
+    records: Records,
+    window: Window,
+    engine: str,
+    troubles: list[str],
+    examples: dict[str, str],
+) -> Summary:
+    """The figures of one window of the records."""
+    open_loop = spec.request_rate is not None
+    times = metrics.request_times(records, window.completed, open_loop=open_loop)
+    latency = metrics.latency(times, records.gaps_of(window.completed))
+    counted = metrics.tokens(records, window.completed)
+    completed, failed = int(window.completed.sum()), int(window.failed.sum())
+    rates = metrics.throughput(counted, completed, window.duration_s)
+    client, shares = _client(records, window)
+    mean = mean_running(records, window)
+    evidence = Evidence(
+        completed=completed,
+        failed=failed,
+        duration_s=window.duration_s,
+        cpu_shares=shares,
+        lag_p99_ms=client.lag_ms.p99,
+        latency=latency,
+        concurrency_mean=mean,
+        input_tokens_mean=counted.input / completed if completed else 0.0,
+        troubles=troubles,
+        warmup_errors=metrics.errors(records, _failed_warmup(records)),
+    )
+    reasons = invalid_reasons(spec, evidence)
+    return Summary(
+        valid=not reasons,
+        invalid_reasons=reasons,
+        engine=engine,
+        model=spec.model,
+        requests=_requests(records, window, examples),
+        duration_s=window.duration_s,
+        tokens=counted,
+        throughput=rates,
+        latency_ms=latency,
+        concurrency=Concurrency(
+            asked=spec.concurrency, mean=mean, max=most_running(records, window)
+        ),
+        client=client,
+        goodput=metrics.goodput(times, spec.slo, failed, window.duration_s),
+        usd_per_million_tokens=_usd_per_million(spec.usd_per_hour, rates.total_tok_s),
+        per_replica=metrics.per_replica(records, window.completed),
+        environment=environment(spec),
+    )
+
+
+def _failed_warmup(records: Records) -> Mask:
+    ended_well = records.ended(End.OK) | records.ended(End.CUT)
+    return records.in_phase(Phase.WARMUP) & ~ended_well
+
+
+def _requests(records: Records, window: Window, examples: dict[str, str]) -> Requests:
+    completed, failed = int(window.completed.sum()), int(window.failed.sum())
+    return Requests(
+        asked=completed + failed,
+        completed=completed,
+        failed=failed,
+        errors=metrics.errors(records, window.failed),
+        examples=examples,
+        warmup=int(records.in_phase(Phase.WARMUP).sum()),
+        cut=int(records.ended(End.CUT).sum()),
+    )
+
+
+def _client(records: Records, window: Window) -> tuple[Client, list[float]]:
+    """What the load generator spent, and each worker's share of a processor in the window."""
+    cpu_s = metrics.spent(records, "cpu_s", window)
+    chunks = round(sum(metrics.spent(records, "chunks", window)))
+    client = Client(
+        processes=len(cpu_s),
+        cpu_s=sum(cpu_s),
+        chunks=chunks,
+        chunks_per_cpu_s=chunks / sum(cpu_s) if sum(cpu_s) > 0 else 0.0,
+        lag_ms=metrics.lag(records, window),
+    )
+    span_s = window.duration_s
+    return client, [spent / span_s if span_s > 0 else 0.0 for spent in cpu_s]
+
+
+def _usd_per_million(usd_per_hour: float | None, total_tok_s: float) -> float | None:
+    if usd_per_hour is None or total_tok_s <= 0:
+        return None
+    return usd_per_hour / (total_tok_s * 3600) * 1e6

@@ -1,0 +1,104 @@
+"""When a measurement is not to be trusted, and why. All thresholds are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.loadgen.spec import BenchSpec
+from headrace.loadgen.summary import Latency
+
+CPU_SHARE_MAX = 0.95
+"""A worker that uses more of its processor than this was the bottleneck."""
+CPU_WINDOW_MIN_S = 1.0
+"""Shorter windows say nothing about processor use: it is sampled four times a second."""
+LAG_P99_MAX_MS = 20.0
+LAG_ITL_SHARE_MAX = 0.25
+"""The client's lag p99 may be the larger of the two: 20 ms, or this share of the ITL median."""
+CONCURRENCY_TOLERANCE = 0.02
+"""How far the mean number of requests in flight may be from the asked one."""
+FAILED_SHARE_MAX = 0.01
+INPUT_TOLERANCE = 0.01
+"""How far the mean prompt length that the server counted may be from the asked one."""
+WINDOW_MIN_S = 0.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at."""
+
+    completed: int
+    failed: int
+    duration_s: float
+    cpu_shares: list[float]
+    lag_p99_ms: float
+    latency: Latency | None
+    concurrency_mean: float
+    input_tokens_mean: float
+    troubles: list[str]
+    """What went wrong outside the figures: interrupted, a worker died, gave up."""
+    warmup_errors: dict[str, int]
+
+
+def invalid_reasons(spec: BenchSpec, seen: Evidence) -> list[str]:
+    """Why the measurement is not valid, in words; empty when it is."""
+    reasons = list(seen.troubles)
+    asked = seen.completed + seen.failed
+    if not seen.completed:
+        return [*reasons, _nothing(seen)]
+    if seen.failed > FAILED_SHARE_MAX * asked:
+        reasons.append(f"{seen.failed} of {asked} requests failed ({seen.failed / asked:.1%})")
+    return reasons + _window(spec, seen) + _client(seen) + _load(spec, seen)
+
+
+def _nothing(seen: Evidence) -> str:
+    if seen.failed:
+        return f"no request completed: all {seen.failed} failed"
+    early = ", ".join(f"{count} {name}" for name, count in seen.warmup_errors.items())
+    return f"no request completed (warm-up: {early})" if early else "no request completed"
+
+
+def _window(spec: BenchSpec, seen: Evidence) -> list[str]:
+    if seen.duration_s < WINDOW_MIN_S:
+        return [f"the measured window is {seen.duration_s * 1e3:.0f} ms: ask for more requests"]
+    e2e_s = seen.latency.e2e.mean / 1e3 if seen.latency else 0.0
+    if spec.duration_s is not None and seen.duration_s < e2e_s:
+        text = f"the measured window of {seen.duration_s:.1f} s is shorter than one request"
+        return [f"{text} ({e2e_s:.1f} s): raise --duration"]
+    return []
+
+
+def _client(seen: Evidence) -> list[str]:
+    reasons = []
+    busiest = max(seen.cpu_shares, default=0.0)
+    if seen.duration_s >= CPU_WINDOW_MIN_S and busiest > CPU_SHARE_MAX:
+        reasons.append(
+            f"the client was the bottleneck: a worker used {busiest:.0%} of its processor; "
+            "raise --processes"
+        )
+    itl_ms = seen.latency.itl.p50 if seen.latency else 0.0
+    limit_ms = max(LAG_P99_MAX_MS, LAG_ITL_SHARE_MAX * itl_ms)
+    if seen.lag_p99_ms > limit_ms:
+        reasons.append(
+            f"the client was late: lag p99 {seen.lag_p99_ms:.0f} ms is over {limit_ms:.0f} ms; "
+            "raise --processes, or free processors for it"
+        )
+    return reasons
+
+
+def _load(spec: BenchSpec, seen: Evidence) -> list[str]:
+    reasons = []
+    held = spec.concurrency is not None and spec.start == "spread"
+    if held and spec.concurrency is not None:
+        off = seen.concurrency_mean / spec.concurrency - 1
+        if abs(off) > CONCURRENCY_TOLERANCE:
+            reasons.append(
+                f"the load was not held: {seen.concurrency_mean:.1f} requests in flight on "
+                f"average, {spec.concurrency} asked"
+            )
+    off = seen.input_tokens_mean / spec.input_tokens - 1
+    if spec.endpoint == "completions" and abs(off) > INPUT_TOLERANCE:
+        reasons.append(
+            f"the server counted {seen.input_tokens_mean:.0f} prompt tokens on average, "
+            f"{spec.input_tokens} were sent"
+        )
+    return reasons

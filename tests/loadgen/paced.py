@@ -1,0 +1,156 @@
+"""An OpenAI-compatible server that keeps its own schedule, and misbehaves when asked to.
+
+The model's name says how: `steady`, or one of the faults in FAULTS; `half-NAME` misbehaves at every
+second request. Run as a script it prints its port; GET /stats says what it saw.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+
+TTFT_S = 0.03
+GAP_S = 0.004
+HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + "x-headrace-replica: r7\r\nTransfer-Encoding: chunked\r\n\r\n"
+LIMITED = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 4\r\n\r\nbusy"
+BROKEN = "HTTP/1.1 500 Oops\r\nContent-Length: 6\r\n\r\nbroken"
+ENCODED = HEAD + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+PLAIN = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello"
+ANSWERS = {
+    "limited": LIMITED,
+    "broken": BROKEN,
+    "gzip": ENCODED,
+    "page": PLAIN,
+    "noise": "\0\1\2x\r\n",
+}
+
+
+class Server:
+    def __init__(self) -> None:
+        self.requests: list[dict] = []
+        self.heads: list[str] = []
+        self.open = self.open_max = 0
+        self.connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
+        self.version: str | None = None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.append(writer)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        if head.startswith("GET"):
+            writer.write(self._get(head.split()[1]))
+            return True
+        length = int(head.lower().split("content-length:")[1].split()[0])
+        body = json.loads(await reader.readexactly(length))
+        self.requests.append(body)
+        self.heads.append(head)
+        how = body["model"]
+        if how.startswith("half-"):
+            how = how[5:] if len(self.requests) % 2 else "steady"
+        self.open += 1
+        self.open_max = max(self.open, self.open_max)
+        try:
+            return await self._answer(how, body, writer)
+        finally:
+            self.open -= 1
+
+    def _get(self, path: str) -> bytes:
+        status, answer = "404 Not Found", "{}"
+        if path == "/stats":
+            seen = {"requests": len(self.requests), "open_max": self.open_max}
+            status, answer = "200 OK", json.dumps({**seen, "connections": self.connections})
+        elif path == "/version" and self.version:
+            status, answer = "200 OK", json.dumps({"version": self.version})
+        return f"HTTP/1.1 {status}\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode()
+
+    async def _answer(self, how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
+        if how in ANSWERS:
+            writer.write(ANSWERS[how].encode())
+            return how != "noise"
+        if how == "close":
+            return False
+        if how == "hang":
+            await asyncio.sleep(30)
+            return False
+        return await self._stream(how, body, writer)
+
+    async def _stream(self, how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
+        loop = asyncio.get_running_loop()
+        begin, asked = loop.time(), body["max_tokens"]
+        each = 3 if how == "several" else 1
+        due = begin + TTFT_S
+        writer.write(CHUNKED.encode())
+        if "messages" in body:
+            self._chunk(writer, {"choices": [{"delta": {"role": "assistant", "content": ""}}]})
+        sent = 0
+        while sent < asked:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            sent = min(asked, sent + each)
+            if fault := self._fault(how, sent, writer):
+                return fault == "go on"
+            self._chunk(writer, {"choices": [{"index": 0, "text": " a"}], "usage": None})
+            due += GAP_S
+        prompt = body.get("prompt") or body["messages"][0]["content"].split()
+        counts = {"prompt_tokens": len(prompt), "completion_tokens": sent - (how == "short")}
+        if how != "no-usage":
+            self._chunk(writer, {"choices": [], "usage": counts})
+        writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
+        if how == "never-ends":
+            await asyncio.sleep(30)
+        writer.write(b"0\r\n\r\n")
+        return how != "closes-after"
+
+    def _fault(self, how: str, sent: int, writer: asyncio.StreamWriter) -> str | None:
+        if sent < 2:
+            return None
+        if how == "cut":
+            return "close"
+        if how == "ends-early":
+            writer.write(b"0\r\n\r\n")
+            return "go on"
+        if how == "garbage":
+            writer.write(b'f\r\ndata: {"choi\n\n\r\n')
+            return "close"
+        if how == "says-error":
+            self._chunk(writer, {"error": {"message": "out of memory"}})
+            return "close"
+        return None
+
+    def _chunk(self, writer: asyncio.StreamWriter, event: dict) -> None:
+        data = f"data: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+@contextlib.asynccontextmanager
+async def running(server: Server | None = None):
+    """A server in this loop, and its port."""
+    paced = server or Server()
+    listener = await asyncio.start_server(paced.serve, "127.0.0.1", 0, backlog=1024)
+    try:
+        yield paced, listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        for writer in paced.writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.005)
+
+
+async def main() -> None:
+    async with running() as (server, port):
+        server.version = sys.argv[1] if len(sys.argv) > 1 else None
+        print(port, flush=True)
+        await asyncio.sleep(240)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
