@@ -61,7 +61,7 @@ def run(
     if duration is not None and duration <= 0:
         raise InputError(f"--duration {duration:g}: expected seconds above 0")
     fleet_file = fleet_file if fleet_file is not None else _example()
-    fleet = _fleet(fleet_file)
+    fleet = _startable(fleet_file)
     span = duration if duration is not None or requests is not None else DURATION_S
     options = RunOptions(span, requests, processes, gateway_port, seed)
     planned = _plan(fleet, fleet_file)
@@ -82,10 +82,13 @@ def _example() -> Path:
     return recipe_path(EXAMPLE)
 
 
-def _fleet(fleet_file: Path) -> Fleet:
+def _startable(fleet_file: Path) -> Fleet:
+    from headrace.cli.start import require_local
     from headrace.spec.load import load_fleet
 
-    return load_fleet(fleet_file)
+    fleet = load_fleet(fleet_file)
+    require_local(fleet, fleet_file)
+    return fleet
 
 
 def _plan(fleet: Fleet, fleet_file: Path) -> Plan:

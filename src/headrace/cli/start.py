@@ -10,7 +10,9 @@ from pathlib import Path
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from headrace.cli.output import console
+from headrace.errors import InputError
 from headrace.planner.plan import Plan
+from headrace.spec.fleet import Fleet
 from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
 from headrace.targets.local.job import plan_job
@@ -29,6 +31,18 @@ def start_fleet(
         deployment = local.wait_ready(fleet, on_change=show)
     console.print(f"{len(deployment.replicas)} replicas ready", style="green")
     return fleet, deployment
+
+
+def require_local(fleet: Fleet, fleet_file: Path) -> None:
+    """Raises InputError for a target that this version cannot start."""
+    kind = fleet.target.kind
+    if kind != "local":
+        from headrace.spec.load import where
+
+        raise InputError(
+            f"{where(fleet_file, 'target', 'kind')}: {kind} cannot be started yet; expected local",
+            hint="set target.kind to local, or use `headrace plan` and deploy its command yourself",
+        )
 
 
 def stop_fleet(fleet: local.RunningFleet) -> None:
