@@ -96,6 +96,8 @@ class Server:
         while sent < asked:
             await asyncio.sleep(max(0.0, due - loop.time()))
             sent = min(asked, sent + each)
+            if writer.is_closing():
+                return False
             if fault := self._fault(how, sent, writer):
                 return fault == "go on"
             self._chunk(writer, {"choices": [{"index": 0, "text": " a"}], "usage": None})

@@ -12,6 +12,7 @@ from headrace.loadgen.failure import End
 from headrace.loadgen.records import ROW_DTYPE, Records, write_records, write_timeline
 from headrace.loadgen.run import summarize
 from headrace.loadgen.schedule import Phase
+from headrace.loadgen.simulated import GIVEN_UP, fell_behind
 from headrace.loadgen.spec import make_spec
 from headrace.loadgen.window import find_window, mean_running, most_running
 
@@ -207,3 +208,10 @@ def test_parquet_files(tmp_path: Path) -> None:
     assert sum(row[-1] for row in rows) == 2
     assert len(bins) == 40
     assert bins[0] == (0.25, 100.0, 2)
+
+
+def test_a_simulated_engine_that_fell_behind_is_a_reason() -> None:
+    assert fell_behind(1.0, 1.05, 10.0) == []
+    assert "fell 2.0 s behind" in fell_behind(1.0, 3.0, 10.0)[0]
+    page = b'x 1\nheadrace_simulated_lag_seconds_given_up{engine="0",model_name="m"} 2.5\n'
+    assert GIVEN_UP.findall(page) == [b"2.5"]

@@ -15,6 +15,7 @@ from headrace.loadgen.spec import BenchSpec
 
 TIMEOUT_S = 5.0
 UNKNOWN = "unknown"
+PAGE_BYTES = 1 << 20
 
 
 def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
@@ -24,7 +25,7 @@ def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
     ones are joined. Raises InputError for a malformed URL or a missing key, HeadraceError for a
     server that cannot be reached.
     """
-    key = _key(spec.api_key_env)
+    key = api_key(spec.api_key_env)
     parsed = [parse_endpoint(url) for url in spec.urls]
     with ThreadPoolExecutor(max_workers=min(16, len(parsed))) as pool:
         endpoints = list(pool.map(resolve, parsed))
@@ -34,7 +35,8 @@ def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
     return endpoints, ", ".join(sorted(names))
 
 
-def _key(name: str | None) -> str | None:
+def api_key(name: str | None) -> str | None:
+    """The key in that environment variable. Raises InputError when there is none."""
     if name is None:
         return None
     key = os.environ.get(name, "").strip()
@@ -66,6 +68,14 @@ def engine_name(endpoint: Endpoint, key: str | None) -> str:
     return f"vllm {found}" if isinstance(found, str) and found else UNKNOWN
 
 
+def fetch(endpoint: Endpoint, path: str, key: str | None) -> bytes:
+    """The body of a GET; empty when there is no server or no such page."""
+    try:
+        return _get(endpoint, path, key)[1]
+    except HeadraceError:
+        return b""
+
+
 def _get(endpoint: Endpoint, path: str, key: str | None) -> tuple[bool, bytes]:
     """Whether the answer says `simulated`, and its body where the status is 200."""
     connection = _connect(endpoint)
@@ -74,7 +84,7 @@ def _get(endpoint: Endpoint, path: str, key: str | None) -> tuple[bool, bytes]:
         connection.request("GET", endpoint.prefix + path, headers=headers)
         answer = connection.getresponse()
         simulated = answer.getheader("x-headrace-engine", "").lower() == "simulated"
-        return simulated, answer.read(65536) if answer.status == 200 else b""
+        return simulated, answer.read(PAGE_BYTES) if answer.status == 200 else b""
     except (OSError, http.client.HTTPException):
         return False, b""
     finally:

@@ -20,10 +20,11 @@ from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.environment import environment
 from headrace.loadgen.failure import End
 from headrace.loadgen.job import Job
-from headrace.loadgen.preflight import check_servers
+from headrace.loadgen.preflight import api_key, check_servers
 from headrace.loadgen.progress import Progress
 from headrace.loadgen.records import Mask, Records, load_records, write_records, write_timeline
 from headrace.loadgen.schedule import WARMUP_SHARE, Phase
+from headrace.loadgen.simulated import fell_behind, given_up_s
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Client, Concurrency, Requests, Summary
 from headrace.loadgen.validity import Evidence, invalid_reasons
@@ -50,6 +51,7 @@ def run_bench(
     """
     _check_room(out_dir, spec, force=force)
     endpoints, engine = check_servers(spec)
+    behind_s = _behind_s(spec, endpoints, engine)
     folder = _work_folder(out_dir)
     try:
         jobs = make_jobs(spec, endpoints, folder)
@@ -59,9 +61,19 @@ def run_bench(
             course = watch.until_over(stop or threading.Event())
         records = load_records(folder, len(jobs), course.start_s)
         engine = "simulated" if course.simulated else engine
+        after_s = _behind_s(spec, endpoints, engine)
+        span_s = course.stop_s - course.start_s
+        course.troubles.extend(fell_behind(behind_s, after_s, span_s))
         return _write(spec, records, course, engine, _examples(folder), out_dir)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _behind_s(spec: BenchSpec, endpoints: list[Endpoint], engine: str) -> float:
+    """How far simulated engines are behind their schedule; 0 for real ones."""
+    if engine != "simulated":
+        return 0.0
+    return given_up_s(endpoints, api_key(spec.api_key_env))
 
 
 def _check_room(out_dir: Path, spec: BenchSpec, *, force: bool) -> None:
