@@ -40,9 +40,10 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("connecting", total=1.0, figures="")
 
         def show(progress: Progress) -> None:
+            state = SHORT.get(progress.state, progress.state)
             bar.update(
                 task,
-                description=f"{progress.elapsed_s:.0f} s {SHORT.get(progress.state, progress.state)}",
+                description=f"{progress.elapsed_s:.0f} s {state}",
                 completed=progress.share,
                 figures=figures(progress).replace("  ", " "),
                 refresh=True,
