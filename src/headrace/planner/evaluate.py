@@ -60,8 +60,11 @@ class Evaluator:
             self._steps[key] = step_model(self.facts, self.gpu, config, self.constants)
         return self._steps[key]
 
-    def judge(self, config: EngineConfig) -> Candidate | Refusal:
-        """The configuration's steady state, or why it is turned down."""
+    def judge(self, config: EngineConfig, concurrency: int | None = None) -> Candidate | Refusal:
+        """The configuration's steady state, or why it is turned down.
+
+        `concurrency`, of one replica, is used instead of the workload's where it is given.
+        """
         rule = broken_rule(self.facts, self.gpu, config)
         if rule is not None:
             return Refusal(config, f"{rule.reason} ({rule.source})")
@@ -71,14 +74,16 @@ class Evaluator:
         running = min(config.max_num_seqs, memory.sequences(self.needed_tokens))
         if running == 0:
             return Refusal(config, _does_not_fit(memory, self.gpu, config))
-        candidate = self._candidate(config, memory, running)
+        candidate = self._candidate(config, memory, running, concurrency)
         missed = self._missed_goal(candidate)
         return Refusal(config, missed, candidate) if missed else candidate
 
-    def _candidate(self, config: EngineConfig, memory: MemoryPlan, running: int) -> Candidate:
+    def _candidate(
+        self, config: EngineConfig, memory: MemoryPlan, running: int, given: int | None
+    ) -> Candidate:
         hardware = self.fleet.hardware
         replicas = hardware.nodes * (hardware.gpus_per_node // config.tensor_parallel)
-        concurrency = self._concurrency(config, replicas, running)
+        concurrency = given or self._concurrency(config, replicas, running)
         steady = self._steady(config, concurrency, running)
         tokens = steady.request_s * self.needed_tokens
         loss = self.constants.scaling.loss_per_doubling * math.log2(hardware.nodes)

@@ -68,9 +68,12 @@ def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
     word = f"the cache holds {holds:,} sequences of {evaluator.needed_tokens:,} tokens"
     if chosen.running >= holds:
         return f"{word}: memory bounds the batch"
-    if evaluator.fleet.slo.tpot_p99_ms and chosen.concurrency >= chosen.config.max_num_seqs:
-        return f"{word}; max_num_seqs {chosen.config.max_num_seqs} keeps the SLO"
-    return f"{word}; {chosen.concurrency} are in flight"
+    slots = f"max_num_seqs {chosen.config.max_num_seqs}"
+    if chosen.config.max_num_seqs > chosen.concurrency:
+        slots += ", the rest for imbalance between replicas"
+    if evaluator.fleet.slo.tpot_p99_ms and evaluator.fleet.workload.concurrency == "auto":
+        return f"{word}; {chosen.concurrency} in flight keep the SLO ({slots})"
+    return f"{word}; {chosen.concurrency} are in flight ({slots})"
 
 
 def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:

@@ -68,7 +68,7 @@ def plainness(candidate: Candidate) -> tuple[float, ...]:
 
 
 def refine(evaluator: Evaluator, chosen: Candidate, fixed: bool, limit: int) -> Candidate:
-    """Raise max_num_seqs by eights while goals hold and throughput grows; then trim it to fit.
+    """Raise max_num_seqs by eights while goals hold and throughput grows; then make it fit.
 
     `limit` is the next value of the grid, which is known to miss a goal or not to help.
     """
@@ -81,7 +81,23 @@ def refine(evaluator: Evaluator, chosen: Candidate, fixed: bool, limit: int) -> 
             break
         best = verdict
     verdict = evaluator.judge(trimmed(best))
-    return verdict if isinstance(verdict, Candidate) else best
+    best = verdict if isinstance(verdict, Candidate) else best
+    return with_slack(evaluator, best)
+
+
+def with_slack(evaluator: Evaluator, best: Candidate) -> Candidate:
+    """The same load with an eighth more slots than it fills, where memory has them.
+
+    No gateway spreads requests exactly evenly; at a replica without a free slot they would queue.
+    """
+    if best.replicas == 1 or best.concurrency < REFINEMENT:
+        return best
+    slots = -(-best.concurrency * 9 // (8 * REFINEMENT)) * REFINEMENT
+    if slots <= best.config.max_num_seqs:
+        return best
+    verdict = evaluator.judge(replace(best.config, max_num_seqs=slots), best.concurrency)
+    roomy = isinstance(verdict, Candidate) and verdict.running > best.running
+    return verdict if roomy and isinstance(verdict, Candidate) else best
 
 
 def pareto(candidates: list[Candidate]) -> list[Candidate]:
