@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import InputError
 from headrace.report.series import Floats
+
+if TYPE_CHECKING:
+    import duckdb
 
 Words = NDArray[np.object_]
 Mask = NDArray[np.bool_]
@@ -133,14 +137,21 @@ def _read(
 ) -> dict[str, Any]:
     import duckdb
 
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        try:
-            source = connection.from_parquet(_literal(path))
-            _require(path, required, set(source.columns))
-            return dict(source.project(projection(set(source.columns))).fetchnumpy())
-        except duckdb.Error as error:
-            line = str(error).splitlines()[0]
-            raise InputError(f"cannot read {path}: {line}", hint=REMEDY) from error
+    try:
+        source = _database().from_parquet(_literal(path))
+        _require(path, required, set(source.columns))
+        return dict(source.project(projection(set(source.columns))).fetchnumpy())
+    except duckdb.Error as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"cannot read {path}: {line}", hint=REMEDY) from error
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One connection for all files: opening it takes longer than reading one."""
+    import duckdb
+
+    return duckdb.connect(config={"autoinstall_known_extensions": "false"})
 
 
 def _literal(path: Path) -> str:
