@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +24,28 @@ COMMAND = [sys.executable, "-c", "from headrace.cli.main import main; main()", "
 SHAPE = ["--input-tokens", "50", "--output-tokens", "20"]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The paced server's base URL; it says that it is vLLM 0.33.0."""
+@contextmanager
+def serving(*arguments: str) -> Iterator[int]:
+    """The paced server's port; it says that it is vLLM 0.33.0."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.loadgen.paced", "0.33.0"],
+        [sys.executable, "-m", "tests.loadgen.paced", "0.33.0", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     )
     assert process.stdout is not None
-    yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serving() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def bench(folder: Path, url: str, *options: str, model: str = "steady", **env: str) -> Any:
@@ -239,3 +249,23 @@ def test_a_killed_parent_takes_its_workers_along(server: str, tmp_path: Path) ->
     process.communicate(timeout=20)
     assert workers
     wait_until(lambda: gone(workers))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_tls_with_a_trusted_certificate_only(tmp_path: Path) -> None:
+    file = tmp_path / "both.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(file), "-out", str(tmp_path / "cert.pem")]
+    command = ["openssl", *request.split(), *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    certificate = (tmp_path / "cert.pem").read_text()
+    file.write_text(file.read_text() + certificate)
+    options = ["--concurrency", "2", "--requests", "4"]
+    with serving(str(file)) as port:
+        url = f"https://127.0.0.1:{port}"
+        trusted = bench(tmp_path / "a", url, *options, SSL_CERT_FILE=str(tmp_path / "cert.pem"))
+        stranger = bench(tmp_path / "b", url, *options)
+    assert json.loads(trusted.stdout)["requests"]["completed"] == 4
+    assert stranger.returncode == 1
+    assert f"{url}: TLS failed" in stranger.stderr

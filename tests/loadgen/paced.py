@@ -7,6 +7,7 @@ second request. Run as a script it prints its port; GET /stats says what it saw.
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 
 TTFT_S = 0.03
@@ -134,10 +135,10 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(server: Server | None = None):
+async def running(server: Server | None = None, tls: ssl.SSLContext | None = None):
     """A server in this loop, and its port."""
     paced = server or Server()
-    listener = await asyncio.start_server(paced.serve, "127.0.0.1", 0, backlog=1024)
+    listener = await asyncio.start_server(paced.serve, "127.0.0.1", 0, backlog=1024, ssl=tls)
     try:
         yield paced, listener.sockets[0].getsockname()[1]
     finally:
@@ -148,7 +149,11 @@ async def running(server: Server | None = None):
 
 
 async def main() -> None:
-    async with running() as (server, port):
+    tls = None
+    if len(sys.argv) > 2:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(sys.argv[2])
+    async with running(tls=tls) as (server, port):
         server.version = sys.argv[1] if len(sys.argv) > 1 else None
         print(port, flush=True)
         await asyncio.sleep(240)

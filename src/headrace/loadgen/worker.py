@@ -22,19 +22,18 @@ import uvloop
 from headrace.loadgen.closed import ClosedLoop
 from headrace.loadgen.driver import Driver
 from headrace.loadgen.job import GO, Job, decode
-from headrace.loadgen.lag import LagSampler
+from headrace.loadgen.lag import Heartbeat
 from headrace.loadgen.live import Field, Page
 from headrace.loadgen.open import OpenLoop
 from headrace.loadgen.prompts import request_heads
 from headrace.loadgen.trail import Trail
 
-PUBLISH_S = 0.05
-TICK_EVERY = 5
-SWEEP_EVERY = 10
+PUBLISH_EVERY, TICK_EVERY, SWEEP_EVERY = 5, 25, 50
+"""In heartbeats of 10 ms."""
 
 
 class Worker:
-    """Runs one driver, and publishes and samples it on a timer."""
+    """Runs one driver, and publishes and samples it on a heartbeat."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -49,10 +48,12 @@ class Worker:
         loop.add_reader(sys.stdin.fileno(), stopped.set)
         driver = self._driver()
         await asyncio.sleep(max(0.0, start_s - time.perf_counter()))
-        LagSampler(loop, self.trail).start()
-        self._beat(loop, driver)
+        heart = Heartbeat(loop, self.trail, lambda: self._beat(driver))
+        self._tick(driver)
+        heart.start()
         driver.start(time.perf_counter())
         await stopped.wait()
+        heart.stop()
         driver.stop()
         self._tick(driver)
         driver.publish(self.page)
@@ -64,14 +65,14 @@ class Worker:
         kind = ClosedLoop if self.job.concurrency is not None else OpenLoop
         return kind(self.job, self.trail, heads)
 
-    def _beat(self, loop: asyncio.AbstractEventLoop, driver: Driver) -> None:
-        loop.call_later(PUBLISH_S, self._beat, loop, driver)
-        driver.publish(self.page)
+    def _beat(self, driver: Driver) -> None:
+        self._beats += 1
+        if self._beats % PUBLISH_EVERY == 0:
+            driver.publish(self.page)
         if self._beats % TICK_EVERY == 0:
             self._tick(driver)
         if self._beats % SWEEP_EVERY == 0:
             driver.sweep()
-        self._beats += 1
 
     def _tick(self, driver: Driver) -> None:
         self.trail.tick(
