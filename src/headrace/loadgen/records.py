@@ -4,7 +4,7 @@ Columns of the parquet file, one row per request, times in seconds since the sta
 `phase` (warmup, measured, fill), `error` (null when it completed, `cut` when the measurement ended
 first), `status`, `worker`, `url` (its place in the list), `replica`, `scheduled_s`, `sent_s`,
 `first_token_s`, `last_token_s`, `done_s`, `asked_tokens`, `input_tokens`, `output_tokens`,
-`chunks`, `counted` (it is part of the summary).
+`chunks`, `counted` (completed in the measured window: what the latencies are made of).
 
 `timeline.parquet` has one row per quarter of a second: `at_s` (the end of the bin), `output_tok_s`
 (chunks that arrived in the bin, warm-up and fill included, times the run's tokens per chunk),

@@ -161,7 +161,7 @@ def _write(
     stop_s = course.stop_s - course.start_s
     window = find_window(records, warm_s, spec.duration_s, stop_s)
     summary = summarize(spec, records, window, engine, course.troubles, examples)
-    write_records(records, window.completed | window.failed, out_dir / "records.parquet")
+    write_records(records, window.completed, out_dir / "records.parquet")
     write_timeline(records, out_dir / "timeline.parquet")
     replace_file(out_dir / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
