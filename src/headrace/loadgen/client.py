@@ -38,6 +38,9 @@ class Owner(Protocol):
     chunks: int
     simulated: bool
 
+    def began(self, request: Request) -> None:
+        """The request's first token came."""
+
     def ended(self, stream: Stream, request: Request, end: End) -> None:
         """The request ended; its figures are still on the stream."""
 
@@ -264,9 +267,14 @@ class Stream(asyncio.Protocol):
                 return
             else:
                 self.first_s = now
+                self._began()
             self.last_s = self.heard_s = now
         if usage is not None:
             self.usage = usage
+
+    def _began(self) -> None:
+        if self.request is not None:
+            self._owner.began(self.request)
 
     def _strange(self, payload: bytes) -> None:
         """An event that is no completion chunk: an error that the server reports, or garbage."""

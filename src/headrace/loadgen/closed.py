@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from time import perf_counter
 
 from headrace.loadgen.client import Request, Stream
@@ -14,6 +15,8 @@ from headrace.loadgen.trail import Trail
 
 BACKOFF_S = (0.01, 0.5)
 RETRY_AFTER_MAX_S = 5.0
+RAMP_SHARE = 0.05
+RAMP_LEAST = 8
 
 
 class Lane:
@@ -29,7 +32,12 @@ class Lane:
 
 
 class ClosedLoop(Driver):
-    """Holds this worker's share of the concurrency until it is stopped."""
+    """Holds this worker's share of the concurrency until it is stopped.
+
+    The first wave is ramped: only so many of its requests wait for their first token at a time.
+    Sent at once, its prompts would queue at the server, the short answers among them would come
+    back behind that queue in a clump, and the clump would come round again with every generation.
+    """
 
     def __init__(self, job: Job, trail: Trail, heads: list[bytes]) -> None:
         assert job.concurrency is not None
@@ -38,13 +46,26 @@ class ClosedLoop(Driver):
         super().__init__(job, trail, Quota(mine, fill=job.spread), heads)
         self._lanes = _lanes(job, job.concurrency)
         self.warm_left = len(self._lanes) if job.spread else 0
+        self._unsent = deque(self._lanes)
 
     def start(self, start_s: float) -> None:
-        """Every lane's first request."""
-        if not self.warm_left:
+        """The first requests: all of them, or in the first wave as many as the ramp allows."""
+        at_once = len(self._lanes)
+        if self.warm_left:
+            at_once = max(RAMP_LEAST, int(at_once * RAMP_SHARE))
+        else:
             self.warm_s = start_s
-        for lane in self._lanes:
-            self._next(lane)
+        for _ in range(at_once):
+            self._ramp_up()
+
+    def _ramp_up(self) -> None:
+        if self._unsent:
+            self._next(self._unsent.popleft())
+
+    def began(self, request: Request) -> None:
+        """A warm-up request got its first token: the next may be sent."""
+        if request.phase is Phase.WARMUP:
+            self._ramp_up()
 
     def _next(self, lane: Lane) -> None:
         if self.stopping:
@@ -63,6 +84,8 @@ class ClosedLoop(Driver):
     def free(self, stream: Stream, request: Request) -> None:
         """The lane goes on: at once, or after a pause when the request failed."""
         lane: Lane = request.lane
+        if not stream.first_s:
+            self.began(request)
         lane.stream = stream if stream.usable else None
         if lane.stream is None:
             self._streams.discard(stream)
@@ -74,6 +97,7 @@ class ClosedLoop(Driver):
 
     def not_connected(self, request: Request) -> None:
         """The lane goes on after a pause."""
+        self.began(request)
         request.lane.stream = None
         self._later(request.lane, b"")
 

@@ -119,6 +119,10 @@ class Driver(ABC):
 
     # --- what streams report
 
+    @abstractmethod
+    def began(self, request: Request) -> None:
+        """The request's first token came."""
+
     def stale(self, stream: Stream, request: Request) -> None:
         """A kept-alive connection was gone already: the same request goes on a new one."""
         self._streams.discard(stream)

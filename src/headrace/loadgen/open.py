@@ -91,5 +91,8 @@ class OpenLoop(Driver):
         else:
             self._streams.discard(stream)
 
+    def began(self, request: Request) -> None:
+        """Nothing: arrivals do not wait for answers."""
+
     def not_connected(self, request: Request) -> None:
         """Nothing: the schedule goes on as it is."""

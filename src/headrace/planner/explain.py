@@ -10,7 +10,7 @@ from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Host
 from headrace.planner.evaluate import Candidate, Evaluator
 from headrace.planner.plan import Rejected
-from headrace.planner.search import Searched
+from headrace.planner.search import INDIFFERENCE, Searched
 
 BOUND_BY: dict[str, str] = {
     "gemm": "matrix multiplication",
@@ -44,9 +44,11 @@ def why(
 ) -> list[str]:
     """Reasons for the choice, the weightiest first."""
     lines = [_bottleneck(chosen), _capacity(chosen, evaluator)]
+    planned = evaluator.fleet.engine.planned
+    given_by = "set by the file" if planned else "the file's, or vLLM's default"
     for lever in LEVER_WORDS:
         if lever in fixed:
-            lines.append(f"{LEVER_WORDS[lever]} {getattr(chosen.config, lever)}: set by the file")
+            lines.append(f"{LEVER_WORDS[lever]} {getattr(chosen.config, lever)}: {given_by}")
         else:
             lines += _lever(lever, chosen, searched)
     if chosen.config.state_dtype == "bfloat16":
@@ -66,7 +68,7 @@ def _bottleneck(chosen: Candidate) -> str:
 def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
     holds = chosen.memory.sequences(evaluator.needed_tokens)
     word = f"the cache holds {holds:,} sequences of {evaluator.needed_tokens:,} tokens"
-    if chosen.running >= holds:
+    if chosen.concurrency >= holds:
         return f"{word}: memory bounds the batch"
     slots = f"max_num_seqs {chosen.config.max_num_seqs}"
     if chosen.config.max_num_seqs > chosen.concurrency:
@@ -150,11 +152,15 @@ def _slower(chosen: Candidate, searched: Searched, facts: ModelFacts) -> list[Re
     return [
         Rejected(
             config=shown(x.config, facts),
-            reason=f"{100 * (x.total_tok_s_per_gpu / own - 1):+.1f} % tok/s, "
-            f"TPOT {x.steady.tpot_s * 1e3:.1f} ms",
+            reason=_slower_words(x, x.total_tok_s_per_gpu / own - 1),
         )
         for x in ranked[:20]
     ]
+
+
+def _slower_words(candidate: Candidate, change: float) -> str:
+    words = f"{100 * change:+.1f} % tok/s, TPOT {candidate.steady.tpot_s * 1e3:.1f} ms"
+    return words if change < -INDIFFERENCE else f"{words}: as quick, less plain"
 
 
 def shown(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
