@@ -33,7 +33,7 @@ class Writer(Protocol):
 
 
 class Answer:
-    """What all answers have. Times are of the event loop's clock, 0.0 until known."""
+    """What all answers have. Times are of the event loop's clock, not positive until known."""
 
     __slots__ = (
         "arrived_s",
@@ -54,7 +54,8 @@ class Answer:
         self.generation = generation
         self.served = served
         self.blocked = False
-        self.arrived_s = self.scheduled_s = self.first_s = self.last_s = 0.0
+        self.arrived_s = self.scheduled_s = self.first_s = 0.0
+        self.last_s = -1.0
         chatting = generation.kind == "chat"
         prefix = "chatcmpl" if chatting else "cmpl"
         self.stamp: dict[str, Any] = {
