@@ -100,6 +100,14 @@ def test_it_fits_the_width(browser, reports, name, width):
     page.close()
 
 
+@pytest.mark.parametrize("width", [1280, 1024, 768, 390, 360])
+def test_predicted_and_measured_are_read_without_scrolling(browser, reports, width):
+    page = opened(browser, reports["one"], viewport={"width": width, "height": 800})
+    hidden = page.locator(".proof .scroll").evaluate("e => e.scrollWidth - e.clientWidth")
+    assert hidden <= 0
+    page.close()
+
+
 def test_charts_follow_the_window(browser, reports):
     page = opened(browser, reports["one"], viewport={"width": 1280, "height": 800})
     page.set_viewport_size({"width": 400, "height": 800})

@@ -110,12 +110,13 @@ def test_no_request_completed(runs, tmp_path):
     summary = json.loads((runs / "real" / "summary.json").read_text())
     summary |= {"latency_ms": None, "valid": False, "invalid_reasons": ["nothing completed"]}
     summary |= {"usd_per_million_tokens": None, "per_replica": {}, "goodput": None, "plan": None}
-    summary["requests"] |= {"completed": 0, "errors": {"connect": 3}}
+    errors = {"completed": 0, "errors": {"connect": 3}, "examples": {"connect": "refused"}}
+    summary["requests"] |= errors
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     shutil.copy(runs / "real" / "plan.json", tmp_path)
     page = page_of(tmp_path)
     assert "no request completed" in page
-    assert "<dt>connect</dt><dd>3</dd>" in page
+    assert "<dt>connect</dt><dd>3: refused</dd>" in page
     page_of(tmp_path, runs / "real")
 
 

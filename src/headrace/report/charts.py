@@ -24,6 +24,9 @@ from headrace.report.words import config, milliseconds
 TONES = 6
 """Colours for runs; more runs take them from the start again."""
 
+SLACK_S = 0.1
+"""The timeline's last bin may end this much before the last request does."""
+
 LATENCIES = {
     "ttft": ("TTFT", "request sent to first token"),
     "tpot": ("TPOT", "time per output token after the first"),
@@ -195,7 +198,8 @@ def _output_rate(run: RunData, records: Records, edges: Floats) -> Floats:
         )
     at_s, rate = run.timeline.at_s, run.timeline.output_tok_s
     begin_s = np.concatenate(([0.0], at_s[:-1]))
-    return spread_rate(begin_s, at_s, rate * (at_s - begin_s), edges)
+    rates = spread_rate(begin_s, at_s, rate * (at_s - begin_s), edges)
+    return np.where(edges[1:] <= at_s[-1] + SLACK_S, rates, np.nan)
 
 
 def _centres(edges: Floats) -> list[float]:
@@ -329,7 +333,7 @@ def pareto(run: RunData) -> Chart | None:
         series=(
             Series("Front, predicted", _pick(points, 0), "line", "muted"),
             Series("Chosen, predicted", _pick(points, 1), "points", "predicted"),
-            Series("Measured", _pick(points, 2), "points", "measured"),
+            Series(run.measured, _pick(points, 2), "points", "measured"),
         ),
         notes=tuple(p[3] for p in points),
     )

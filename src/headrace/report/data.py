@@ -50,6 +50,11 @@ class RunData:
         ]
         return any(engine.startswith("simulated") for engine in engines)
 
+    @property
+    def measured(self) -> str:
+        """What a measured figure is called: one from simulated GPUs says so."""
+        return "Measured (simulated)" if self.simulated else "Measured"
+
 
 def load_run(folder: Path) -> RunData:
     """Read what is in `folder`.

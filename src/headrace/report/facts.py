@@ -98,7 +98,7 @@ def rejected(plan: Plan, most: int = 40) -> Table | None:
 
 def cost(run: RunData) -> list[Fact]:
     """What the fleet costs, and what it makes for that."""
-    plan, summary = run.plan, run.summary
+    plan, summary, measured = run.plan, run.summary, run.measured.lower()
     facts: list[Fact] = []
     if plan and plan.usd_per_gpu_hour:
         gpus = plan.fleet.hardware.gpus
@@ -115,16 +115,16 @@ def cost(run: RunData) -> list[Fact]:
     if summary and summary.usd_per_million_tokens:
         million = summary.usd_per_million_tokens
         rates = summary.throughput
-        facts.append(Fact("Per million total tokens, measured", usd(million)))
+        facts.append(Fact(f"Per million total tokens, {measured}", usd(million)))
         if rates.output_tok_s:
             output = million * rates.total_tok_s / rates.output_tok_s
-            facts.append(Fact("Per million output tokens, measured", usd(output)))
-        facts.append(Fact("Total tokens per dollar, measured", number(1e6 / million)))
+            facts.append(Fact(f"Per million output tokens, {measured}", usd(output)))
+        facts.append(Fact(f"Total tokens per dollar, {measured}", number(1e6 / million)))
     return facts
 
 
 def errors(run: RunData) -> tuple[list[Fact], list[Fact]]:
-    """Counts of requests by their end, and failures by kind."""
+    """Counts of requests by their end, and failures by kind with an example of each."""
     if run.summary is None:
         return [], []
     r = run.summary.requests
@@ -135,7 +135,10 @@ def errors(run: RunData) -> tuple[list[Fact], list[Fact]]:
         Fact("Cut off at the end", f"{r.cut:,}"),
         Fact("First wave, not measured", f"{r.warmup:,}"),
     ]
-    return counts, [Fact(kind, f"{n:,}") for kind, n in sorted(r.errors.items())]
+    return counts, [
+        Fact(kind, f"{n:,}: {r.examples[kind]}" if kind in r.examples else f"{n:,}")
+        for kind, n in sorted(r.errors.items())
+    ]
 
 
 def client(run: RunData) -> list[Fact]:

@@ -36,6 +36,7 @@ class OnePage:
     title: str
     heading: str
     simulated: str
+    measured: str
     identity: list[Fact]
     verdicts: list[Verdict]
     cards: list[Card]
@@ -74,10 +75,11 @@ def one_page(run: RunData) -> OnePage:
         title=facts.title(run),
         heading=facts.short_name(run),
         simulated=facts.SIMULATED_WARNING if run.simulated else "",
+        measured=run.measured,
         identity=facts.identity(run),
         verdicts=[proof.validity(run.summary), *proof.goals(run.plan, run.summary)],
         cards=cards(run),
-        comparison=proof.comparison_table(measures) if measures else None,
+        comparison=proof.comparison_table(measures, run.measured) if measures else None,
         bullets=proof.bullets(measures),
         over_time=charts.over_time(shown),
         latency=charts.latency(shown),

@@ -69,11 +69,11 @@ def _time(label: str, value: float, measured: float | None) -> Measure:
     return Measure(label, value, None, None, measured, milliseconds)
 
 
-def comparison_table(rows: list[Measure]) -> Table:
+def comparison_table(rows: list[Measure], measured: str) -> Table:
     """Predicted, the band, measured, and their quotient."""
     return Table(
         "Predicted against measured",
-        ("", "Predicted", "Band", "Measured", "Ratio"),
+        ("", "Predicted", "Band", measured, "Ratio"),
         tuple(
             (row.label, row.say(row.predicted), _band(row), row.say(row.measured), _quotient(row))
             for row in rows

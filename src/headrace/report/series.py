@@ -63,14 +63,16 @@ class Histogram:
 
 
 def histogram(values: Floats, bins: int = 48) -> Histogram | None:
-    """Equal bins up to the 99.9th percentile; what lies above is counted in the last bin.
+    """Equal bins up to the 99.9th percentile, and no further than twice the 99th.
 
-    Without that cap one straggler squeezes all others into the first bin. None without values.
+    What lies above is counted in the last bin: without that cap one straggler squeezes all others
+    into the first bin. None without values.
     """
     values = values[np.isfinite(values)]
     if not len(values):
         return None
-    low, high = float(values.min()), float(np.percentile(values, 99.9))
+    p99, p999 = np.percentile(values, [99, 99.9])
+    low, high = float(values.min()), float(min(p999, 2 * p99))
     if high - low < 1e-3 * max(abs(high), 1e-9):
         low, high = low * 0.95, max(high * 1.05, low + 1e-9)
     counts, edges = np.histogram(np.minimum(values, high), bins=bins, range=(low, high))

@@ -9,7 +9,7 @@
   const faded = (colour, share) => colour + Math.round(share * 255).toString(16).padStart(2, "0");
 
   const grouped = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4 });
-  const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
+  const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
   const write = {
     count: (v) => grouped.format(v),
     rate: (v) => `${grouped.format(Math.round(v))} tok/s`,
@@ -153,7 +153,7 @@
     const options = {
       width: place.clientWidth,
       height: place.clientHeight,
-      padding: [10, 14, 0, 0],
+      padding: [10, 24, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: false, range: xRange(spec) }, y: { range: fromZero(spec) } },
