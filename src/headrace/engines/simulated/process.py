@@ -23,7 +23,10 @@ LINE = re.compile(r"INFO .* simulated engine: (.+)")
 def processes(
     plan: Plan, run_dir: Path, replicas: list[ReplicaSpec], *, python: str = sys.executable
 ) -> list[ProcessSpec]:
-    """Write the job files into `run_dir`; one process for every 64 replicas of a host."""
+    """Write the job files into `run_dir`; one process for every 64 of a machine's replicas.
+
+    Raises InputError when the model's facts cannot be read.
+    """
     groups = [
         replicas[i : i + REPLICAS_PER_PROCESS]
         for i in range(0, len(replicas), REPLICAS_PER_PROCESS)
