@@ -61,7 +61,7 @@ vllm-env: ## stock vLLM for the CPU in an environment of its own (6 GB), where t
 
 tiny-model: vllm-env ## a tiny Qwen3.5 with random weights, for real vLLM on a CPU
 	$$($(BIN)/python scripts/vllm_cpu_env.py --print-path | xargs dirname)/python \
-		scripts/make_tiny_model.py .tiny-qwen35
+		scripts/make_tiny_model.py
 
 bench: ## the benchmarks, one after another
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a tiny Qwen3.5: the real architecture in small sizes, random weights, a small tokenizer.
 
-    python3 scripts/make_tiny_model.py .tiny-qwen35
+    python3 scripts/make_tiny_model.py [FOLDER]     # ~/.cache/headrace/tiny-qwen35 unless named
 
 What it says is noise; what it costs, loads and streams is like the real one. It has no MTP layer
 (vLLM cannot draft on a CPU). Runs in the CPU environment, which it installs if need be
@@ -21,6 +21,7 @@ from typing import Any
 
 VERSION = 1
 """Raised at every change of what is written, so that older folders are made anew."""
+FOLDER = Path("~/.cache/headrace/tiny-qwen35").expanduser()
 MARK = ".headrace-tiny-model"
 SEED = 20
 VOCABULARY = 4096
@@ -245,7 +246,7 @@ def run_in_cpu_environment() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make a tiny Qwen3.5 with random weights.")
-    parser.add_argument("folder", type=Path, metavar="OUT_DIR")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", nargs="?", default=FOLDER)
     folder: Path = parser.parse_args().folder.absolute()
     if is_made(folder):
         print(f"{folder} is there already", file=sys.stderr)

@@ -8,6 +8,12 @@ from headrace.spec.recipes import EXAMPLE, recipe_path, recipe_text, recipes
 NAMES = [recipe.name for recipe in recipes()]
 
 
+@pytest.fixture(autouse=True)
+def models_that_scripts_make(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".cache/headrace/tiny-qwen35").mkdir(parents=True)
+
+
 def test_the_recipes_that_others_rely_on_are_there():
     assert {EXAMPLE, "qwen35-27b-b200x96", "qwen35-27b-b200x96-published"} <= set(NAMES)
 
