@@ -188,6 +188,9 @@ def main() -> int:
     except OSError as error:
         say(f"vLLM for CPUs could not be installed: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("interrupted: the next call takes it up again")
+        return 130
     return 0
 
 
