@@ -38,9 +38,10 @@ class Kernels(_Table):
 
 
 class Host(_Table):
-    """What the engine's host side adds, for a range of versions (both ends included)."""
+    """What the engine's host side adds, for versions (both ends included) and model families."""
 
     versions: tuple[str, str]
+    families: tuple[str, ...]
     gpus: tuple[str, ...] = ()
     step_s: float
     mixed_s: float
@@ -53,11 +54,11 @@ class Host(_Table):
     """Half-width of the prediction's band on measured ground, as a share."""
     source: str
 
-    def covers(self, version: str, gpu: str) -> bool:
-        """Whether this table is about that version on that GPU."""
+    def covers(self, version: str, family: str, gpu: str) -> bool:
+        """Whether this table is about that version and model family on that GPU."""
         low, high = (version_key(v) for v in self.versions)
         within = low <= version_key(version)[:2] <= high
-        return within and (not self.gpus or gpu in self.gpus)
+        return within and family in self.families and (not self.gpus or gpu in self.gpus)
 
 
 class Memory(_Table):
@@ -88,9 +89,9 @@ class Constants(_Table):
         """The table of a GPU, or the default one."""
         return self.kernels.get(gpu, self.kernels["default"])
 
-    def host_of(self, version: str, gpu: str) -> Host:
-        """The first host table that covers the version on the GPU."""
-        return next(h for h in self.host if h.covers(version, gpu))
+    def host_of(self, version: str, family: str, gpu: str) -> Host:
+        """The first host table that covers the version and the family on the GPU."""
+        return next(h for h in self.host if h.covers(version, family, gpu))
 
 
 def version_key(version: str) -> tuple[int, ...]:

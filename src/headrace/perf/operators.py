@@ -44,7 +44,7 @@ class _Operators:
         self.facts, self.gpu, self.config = facts, gpu, config
         self.tp = config.tensor_parallel
         self.kernels: Kernels = constants.kernels_of(gpu.name)
-        self.host: Host = constants.host_of(config.version, gpu.name)
+        self.host: Host = constants.host_of(config.version, facts.family, gpu.name)
         self.bandwidth = gpu.bandwidth_bytes_s * self.kernels.bandwidth
 
     def step_model(self) -> StepModel:

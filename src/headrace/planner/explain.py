@@ -94,7 +94,7 @@ def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:
 
 
 def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
-    host = evaluator.constants.host_of(chosen.config.version, evaluator.gpu.name)
+    host = host_of(chosen, evaluator)
     low, high = 1 - band(host, evaluator), 1 + band(host, evaluator)
     ground = "measured ground" if on_measured_ground(host, evaluator) else "no measurement near"
     lines = [f"band {low:.2f} to {high:.2f} of the prediction: {ground}; {host.source}"]
@@ -102,6 +102,12 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
         acceptance = evaluator.fleet.workload.acceptance.get("mtp", 0.0)
         lines.append(f"acceptance {acceptance:g} per drafted token is the file's, not measured")
     return lines
+
+
+def host_of(chosen: Candidate, evaluator: Evaluator) -> Host:
+    """The host table that the prediction rests on."""
+    family, gpu = evaluator.facts.family, evaluator.gpu.name
+    return evaluator.constants.host_of(chosen.config.version, family, gpu)
 
 
 def on_measured_ground(host: Host, evaluator: Evaluator) -> bool:

@@ -138,8 +138,7 @@ def _layout(chosen: Candidate, fleet: Fleet) -> Layout:
 def _prediction(chosen: Candidate, evaluator: Evaluator) -> Prediction:
     fleet, steady, total = evaluator.fleet, chosen.steady, chosen.total_tok_s
     request_s = total / evaluator.needed_tokens
-    host = evaluator.constants.host_of(chosen.config.version, evaluator.gpu.name)
-    band = explain.band(host, evaluator)
+    band = explain.band(explain.host_of(chosen, evaluator), evaluator)
     price = fleet.hardware.usd_per_gpu_hour or evaluator.gpu.usd_per_hour
     usd = price * fleet.hardware.gpus / (total * 3600) * 1e6 if price else None
     return Prediction(
