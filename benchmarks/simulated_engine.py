@@ -114,8 +114,7 @@ def _serve(folder: Path, ports: list[int], options: argparse.Namespace) -> subpr
 
 def _replica(options: argparse.Namespace) -> ReplicaModel:
     """Steps of equal length, whatever is in them."""
-    coefficients = dict.fromkeys(StepModel.__dataclass_fields__, 0.0)
-    coefficients |= {"verified": 1.0 + options.mtp_depth, "host_s": options.step_ms / 1000}
+    step = StepModel.of_length(options.step_ms / 1000, verified=1.0 + options.mtp_depth)
     scheduler = SchedulerSpec(
         max_num_seqs=options.streams,
         max_num_batched_tokens=options.streams * (65 + options.mtp_depth),
@@ -124,7 +123,7 @@ def _replica(options: argparse.Namespace) -> ReplicaModel:
         mtp_depth=options.mtp_depth,
         acceptance=0.8,
     )
-    return ReplicaModel(StepModel(**coefficients), scheduler)
+    return ReplicaModel(step, scheduler)
 
 
 def _wait(port: int) -> None:

@@ -66,4 +66,4 @@ def test_an_moe_reads_more_experts_for_more_tokens(b200: Gpu) -> None:
     facts = load_model("Qwen/Qwen3-30B-A3B")
     model = step_model(facts, b200, replace(SEED, mtp_depth=0, kv_dtype="bf16"), CONSTANTS)
     one, many = (model.parts(StepBatch(n, n))["gemm"] for n in (1, 64))
-    assert many > 5 * one
+    assert many > 2 * one

@@ -8,6 +8,8 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict
 
+from headrace.hardware.gpu import Gpu
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -16,15 +18,15 @@ class _Table(BaseModel):
 class Kernels(_Table):
     """Achieved over data-sheet figures for one GPU."""
 
-    gemm: dict[str, float]
-    weight_only_gemm: float
+    tables: str
+    """The GPU whose kernel tables (`kernels.toml`) serve this one."""
     bandwidth: float
+    """Of streaming kernels: element-wise ones and sampling."""
     state_bandwidth: float
-    prefill_attention: float
     prefill_state_s_per_value: float
     """Seconds per prompt token and value of the recurrent state of one layer."""
-    fp8_block_of_fp8: float
-    """Block-scaled FP8 GEMM speed as a share of per-tensor FP8."""
+    fp8_block_of_fp8: float | None = None
+    """Block-scaled FP8 GEMM speed as a share of per-tensor FP8; None: its own table."""
     state_update_s_per_value: float
     """Seconds to update one value of the recurrent state, per verified token: the floor that
     arithmetic sets where memory traffic does not."""
@@ -32,8 +34,17 @@ class Kernels(_Table):
     """Times that a layer's activations cross memory outside of GEMMs."""
     sample_passes: float
     """Times that a row of float32 logits crosses memory."""
-    all_reduce: float
-    all_reduce_latency_s: float
+    source: str
+
+
+class Step(_Table):
+    """What separates a step from the sum of its kernels, for all GPUs and models alike."""
+
+    gemm_launches: float
+    large_gemm: float
+    attention_launches: float
+    all_reduce_extra_s: float
+    all_reduce_bytes: float
     source: str
 
 
@@ -81,13 +92,17 @@ class Constants(_Table):
     """All constants of the performance model."""
 
     kernels: dict[str, Kernels]
+    step: Step
     host: tuple[Host, ...]
     memory: Memory
     scaling: Scaling
 
-    def kernels_of(self, gpu: str) -> Kernels:
-        """The table of a GPU, or the default one."""
-        return self.kernels.get(gpu, self.kernels["default"])
+    def kernels_of(self, gpu: Gpu) -> Kernels:
+        """The constants of a GPU, or the default ones of its generation."""
+        if gpu.kind == "cpu":
+            return self.kernels["CPU"]
+        blackwell = gpu.compute_capability is not None and gpu.compute_capability >= (10, 0)
+        return self.kernels.get(gpu.name, self.kernels["blackwell" if blackwell else "default"])
 
     def host_of(self, version: str, family: str, gpu: str) -> Host:
         """The first host table that covers the version and the family on the GPU."""

@@ -18,11 +18,17 @@ class ReplicaModel:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, as `Plan.simulation` holds them."""
-        return asdict(self)
+        document = asdict(self)
+        step = document["step"].items()
+        document["step"] = {k: list(v) if isinstance(v, tuple) else v for k, v in step}
+        return document
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ReplicaModel:
         """The inverse of `to_json`."""
         scheduler = dict(data["scheduler"])
         scheduler["cache"] = CacheSpec(**scheduler["cache"])
-        return cls(step=StepModel(**data["step"]), scheduler=SchedulerSpec(**scheduler))
+        step: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data["step"].items()
+        }
+        return cls(step=StepModel(**step), scheduler=SchedulerSpec(**scheduler))

@@ -1,12 +1,13 @@
 """The time of one engine step, from what the step holds.
 
-One formula serves the planner, the simulator, the simulated engine and the calibration. Its
-coefficients are numbers for one replica, or numpy arrays for many candidates at once.
+One formula serves the planner, the simulator, the simulated engine and the calibration.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,16 @@ class StepModel:
     """Coefficients of the step time of one replica. Seconds, per the unit that the name ends in.
 
     `verified` is 1 + MTP depth: the tokens that a decoding sequence puts through the model in one
-    step. `..._floor_s` is the time to read the weights once, below which no batch gets. Of an MoE's
-    expert weights (`expert_floor_s`) only those are read that a token of the step was routed to:
-    each token reads `expert_share` of them, by chance the same ones as others.
+    step. `gemm_s` and `head_s` are the times of all matrix multiplications and of the LM head for
+    the numbers of tokens (or rows) in `grid`; between them the time is linear.
     """
 
     verified: float
-    gemm_floor_s: float
-    gemm_s_per_token: float
-    expert_floor_s: float
-    expert_share: float
-    head_floor_s: float
-    head_s_per_row: float
+    grid: tuple[float, ...]
+    gemm_s: tuple[float, ...]
+    head_s: tuple[float, ...]
     sample_s_per_row: float
+    attention_s: float
     attention_s_per_context_token: float
     state_s_per_sequence: float
     prefill_attention_s_per_context_token: float
@@ -57,18 +55,24 @@ class StepModel:
     host_s_per_sequence: float
     mixed_s: float
 
+    @classmethod
+    def of_length(cls, step_s: float, verified: float = 1.0) -> StepModel:
+        """Steps of one length whatever is in them: for tests of what lies around the model."""
+        figures: dict[str, Any] = {field.name: 0.0 for field in fields(cls)}
+        curves = {"grid": (1.0, 2.0), "gemm_s": (0.0, 0.0), "head_s": (0.0, 0.0)}
+        return cls(**figures | curves | {"verified": verified, "host_s": step_s})
+
     def parts(self, batch: StepBatch) -> dict[str, float]:
         """Seconds by cause; their sum is the step."""
         decoded = batch.decode_sequences * self.verified
         tokens = decoded + batch.prefill_tokens
         rows = decoded + batch.prefill_sequences
-        floor_s = self.gemm_floor_s + self.expert_floor_s * (1 - (1 - self.expert_share) ** tokens)
         mixed = batch.prefill_sequences / (batch.prefill_sequences + 0.05)
         return {
-            "gemm": _floor_or_slope(floor_s, self.gemm_s_per_token * tokens),
-            "head": _floor_or_slope(self.head_floor_s, self.head_s_per_row * rows)
-            + self.sample_s_per_row * rows,
-            "attention": self.attention_s_per_context_token * batch.decode_context_tokens
+            "gemm": interpolated(self.grid, self.gemm_s, tokens),
+            "head": interpolated(self.grid, self.head_s, rows) + self.sample_s_per_row * rows,
+            "attention": self.attention_s
+            + self.attention_s_per_context_token * batch.decode_context_tokens
             + self.prefill_attention_s_per_context_token * batch.prefill_context_tokens,
             "state": self.state_s_per_sequence * batch.decode_sequences
             + self.prefill_state_s_per_token * batch.prefill_tokens,
@@ -85,11 +89,11 @@ class StepModel:
         return sum(self.parts(batch).values())
 
 
-def _floor_or_slope(floor_s: float, slope_s: float) -> float:
-    """The larger of a bandwidth floor and a compute slope, with the soft knee that kernels show.
-
-    A p-norm (p = 6) instead of max(): within 12 % of it at the knee, exact away from it, and the
-    same expression for floats and arrays.
-    """
-    result: float = (floor_s**6 + slope_s**6) ** (1 / 6)
-    return result
+def interpolated(grid: tuple[float, ...], values: tuple[float, ...], x: float) -> float:
+    """The value at `x` of a curve given at `grid`; the last piece goes on beyond its end."""
+    if x <= grid[0]:
+        return values[0]
+    right = min(bisect_left(grid, x), len(grid) - 1)
+    left = right - 1
+    share = (x - grid[left]) / (grid[right] - grid[left])
+    return values[left] + share * (values[right] - values[left])

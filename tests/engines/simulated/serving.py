@@ -27,13 +27,10 @@ SMALL_BUFFER_BYTES = 16_384
 
 def replica_model(step_s: float = 0.0, **scheduler: Any) -> ReplicaModel:
     """Steps of one length."""
-    coefficients = dict.fromkeys(StepModel.__dataclass_fields__, 0.0)
-    coefficients |= {"verified": 1.0, "host_s": step_s}
     settings = {"max_num_seqs": 64, "max_num_batched_tokens": 8192, "max_model_len": CONTEXT}
     cache = CacheSpec(pages=10_000, page_tokens=16)
-    return ReplicaModel(
-        StepModel(**coefficients), SchedulerSpec(**{"cache": cache} | settings | scheduler)
-    )
+    limits = SchedulerSpec(**{"cache": cache} | settings | scheduler)
+    return ReplicaModel(StepModel.of_length(step_s), limits)
 
 
 @dataclass
