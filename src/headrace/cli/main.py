@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "down": "Drain and stop a running fleet.",
     "bench": "Load any OpenAI-compatible server and measure it.",
     "report": "Write an HTML report of one run, or of several side by side.",
+    "validate": "Predict measured points and show the errors by cell.",
     "schema": "Print the JSON schema of the fleet file.",
     "models": "List the packaged models, or show the facts of one.",
     "hardware": "List the GPU catalog.",

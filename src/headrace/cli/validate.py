@@ -1,0 +1,56 @@
+"""`headrace validate`: the performance model against measured points."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from headrace.cli.output import console, print_json
+from headrace.validation.cells import Validation
+
+
+def validate(
+    points_file: Annotated[
+        Path, typer.Argument(help="Measured points, one a row.", metavar="POINTS.csv")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Predict measured points and show the errors by cell."""
+    from headrace.perf.constants import load_constants
+    from headrace.validation.cells import validate as measure
+    from headrace.validation.points import load_points
+
+    result = measure(load_points(points_file), load_constants())
+    show(result)
+    if json:
+        print_json(result)
+
+
+def show(result: Validation) -> None:
+    """One line a cell, then all of them, then what was left out."""
+    table = Table(title="predicted against measured, errors in %", title_justify="left", box=None)
+    table.add_column("cell", overflow="fold")
+    for name in ("n", "TPOT mean", "TTFT median", "tok/s mean", "in band"):
+        table.add_column(name, justify="right")
+    for cell in result.cells:
+        name = f"{cell.engine} {cell.model} {cell.gpu} {cell.weights_dtype or '16 bit'}"
+        inside = "-" if cell.in_band is None else f"{100 * cell.in_band:.0f} %"
+        errors = (cell.mape_tpot, cell.median_ape_ttft, cell.mape_throughput)
+        table.add_row(escape(name), str(cell.n), *map(_shown, errors), inside)
+    errors = (result.mape_tpot, result.median_ape_ttft, result.mape_throughput)
+    table.add_row("all", str(result.predicted), *map(_shown, errors), "", style="bold")
+    console.print(table)
+    reasons = Counter(row.reason for row in result.unsupported)
+    if reasons:
+        console.print(f"{len(result.unsupported)} of {result.rows} rows not predicted:")
+    for reason, count in reasons.most_common(8):
+        console.print(f"  {count} x {escape(reason)}", soft_wrap=True)
+
+
+def _shown(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1f}"

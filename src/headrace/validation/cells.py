@@ -1,0 +1,135 @@
+"""Errors by cell: one engine, model, GPU and weight format. `headrace validate --json`."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from headrace.perf.constants import Constants
+from headrace.validation.points import Point
+from headrace.validation.predict import Predicted, UnsupportedError, predict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cell(_Part):
+    """Mean absolute percentage errors of one cell; None where nothing was measured."""
+
+    engine: str
+    model: str
+    gpu: str
+    weights_dtype: str
+    n: int
+    mape_tpot: float | None
+    median_ape_ttft: float | None
+    mape_throughput: float | None
+    in_band: float | None
+    """Share of TPOT points inside the prediction's band."""
+
+
+class Unsupported(_Part):
+    """A row that was not predicted, and why."""
+
+    id: str
+    reason: str
+
+
+class Validation(_Part):
+    """All cells, and the errors over all predicted rows. Errors are in per cent."""
+
+    rows: int
+    predicted: int
+    cells: list[Cell]
+    mape_tpot: float | None
+    median_ape_ttft: float | None
+    mape_throughput: float | None
+    unsupported: list[Unsupported]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A point and what was predicted of it."""
+
+    point: Point
+    predicted: Predicted
+
+
+def validate(points: list[Point], constants: Constants) -> Validation:
+    """Predict every point that can be, and measure the errors."""
+    pairs, unsupported = predict_all(points, constants)
+    cells = defaultdict(list)
+    for pair in pairs:
+        p = pair.point
+        cells[(p.engine, p.model, p.gpu, p.weights_dtype)].append(pair)
+    return Validation(
+        rows=len(points),
+        predicted=len(pairs),
+        cells=[_cell(key, members) for key, members in sorted(cells.items())],
+        mape_tpot=_mean(_tpot_errors(pairs)),
+        median_ape_ttft=_median(_ttft_errors(pairs)),
+        mape_throughput=_mean(_throughput_errors(pairs)),
+        unsupported=unsupported,
+    )
+
+
+def predict_all(points: list[Point], constants: Constants) -> tuple[list[Pair], list[Unsupported]]:
+    """Pairs of measured and predicted, and the rows left out."""
+    pairs: list[Pair] = []
+    unsupported: list[Unsupported] = []
+    for point in points:
+        try:
+            pairs.append(Pair(point, predict(point, constants)))
+        except UnsupportedError as error:
+            unsupported.append(Unsupported(id=point.id, reason=str(error)))
+    return pairs, unsupported
+
+
+def _cell(key: tuple[str, str, str, str], pairs: list[Pair]) -> Cell:
+    tpot = _tpot_errors(pairs)
+    inside = [
+        abs(p.predicted.tpot_ms / p.point.tpot_ms - 1) <= p.predicted.band
+        for p in pairs
+        if p.point.tpot_ms
+    ]
+    return Cell(
+        engine=key[0],
+        model=key[1],
+        gpu=key[2],
+        weights_dtype=key[3],
+        n=len(pairs),
+        mape_tpot=_mean(tpot),
+        median_ape_ttft=_median(_ttft_errors(pairs)),
+        mape_throughput=_mean(_throughput_errors(pairs)),
+        in_band=sum(inside) / len(inside) if inside else None,
+    )
+
+
+def _tpot_errors(pairs: list[Pair]) -> list[float]:
+    return [_error(p.predicted.tpot_ms, p.point.tpot_ms) for p in pairs if p.point.tpot_ms]
+
+
+def _ttft_errors(pairs: list[Pair]) -> list[float]:
+    return [_error(p.predicted.ttft_ms, p.point.ttft_ms) for p in pairs if p.point.ttft_ms]
+
+
+def _throughput_errors(pairs: list[Pair]) -> list[float]:
+    return [
+        _error(p.predicted.total_tok_s, p.point.total_tok_s) for p in pairs if p.point.total_tok_s
+    ]
+
+
+def _error(predicted: float, measured: float) -> float:
+    return 100 * abs(predicted / measured - 1)
+
+
+def _mean(errors: list[float]) -> float | None:
+    return statistics.fmean(errors) if errors else None
+
+
+def _median(errors: list[float]) -> float | None:
+    return statistics.median(errors) if errors else None
