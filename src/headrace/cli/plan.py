@@ -24,10 +24,39 @@ def plan(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print plan.json on stdout.")] = False,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu",
+            metavar="GPU",
+            help="Rank GPU types by predicted cost per token: `all`, or a name; repeatable.",
+        ),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            metavar="FIELD=VALUE",
+            help="Also plan with this field of the file changed, and compare; repeatable.",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="OTHER",
+            help="Another fleet file: what each setting gains on the way from its configuration.",
+        ),
+    ] = None,
 ) -> None:
     """Find the best configuration for a fleet file and say why."""
     from headrace.spec.load import load_fleet
 
+    if gpu or what_if or against:
+        from headrace.cli.plan_options import plan_with
+
+        plan_with(fleet_file, output, json=json, gpu=gpu, what_if=what_if, against=against)
+        return
     if output is not None and output.exists() and not force:
         raise InputError(f"{output} exists", hint="choose another --output, or pass --force")
     made = plan_for(load_fleet(fleet_file), fleet_file)
@@ -47,16 +76,16 @@ def plan_for(fleet: Fleet, fleet_file: Path | None = None) -> Plan:
 
     hardware = fleet.hardware
     catalog = Path(hardware.catalog) if hardware.catalog else None
-    with _named(fleet_file, "hardware", "gpu"):
+    with named_in(fleet_file, "hardware", "gpu"):
         gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
-    with _named(fleet_file, "model"):
+    with named_in(fleet_file, "model"):
         facts = load_model(fleet.model)
-    with _named(fleet_file, "engine"):
+    with named_in(fleet_file, "engine"):
         return make_plan(fleet, facts, gpu)
 
 
 @contextmanager
-def _named(fleet_file: Path | None, *field: str) -> Iterator[None]:
+def named_in(fleet_file: Path | None, *field: str) -> Iterator[None]:
     """Puts file, line and field before the message of an InputError."""
     from headrace.spec.load import where
 
