@@ -251,7 +251,9 @@ def _show_steps(base: Plan, chosen: Plan, steps: list[Step]) -> None:
     console.print(
         f"from [bold]{escape(base.fleet.name)}[/] to [bold]{escape(chosen.fleet.name)}[/]"
     )
-    table = Table(title="predicted total tok/s, one setting after the other", title_justify="left", box=None)
+    table = Table(
+        title="predicted total tok/s, one setting after the other", title_justify="left", box=None
+    )
     table.add_column("setting", overflow="fold", min_width=22, max_width=22)
     table.add_column("from", overflow="fold")
     table.add_column("to", overflow="fold")
