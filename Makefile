@@ -39,7 +39,7 @@ types: ## check the types
 	$(BIN)/mypy
 
 test-unit: ## tests that start no process; under 20 s
-	$(BIN)/pytest -m "$(UNIT)" $(ARGS)
+	$(BIN)/pytest -n 2 -m "$(UNIT)" $(ARGS)
 
 test-integration: ## tests that start fleets, browsers and real vLLM
 	$(BIN)/pytest -m "(integration or browser or vllm) and not slow" $(ARGS)

@@ -76,7 +76,7 @@ def figures(progress: Progress) -> str:
 
 def show_summary(summary: Summary, out_dir: Path) -> None:
     """The result: rates, latencies, what failed, where the files are."""
-    note = " [yellow](simulated engine)[/]" if summary.engine == "simulated" else ""
+    note = " [yellow](GPUs simulated)[/]" if summary.engine == "simulated" else ""
     console.print(f"[bold]{escape(summary.model)}[/] on {escape(summary.engine)}{note}")
     console.print(_rates(summary))
     if summary.latency_ms is not None:
