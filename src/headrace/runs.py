@@ -10,13 +10,17 @@ from headrace.errors import InputError
 RUNS = Path("runs")
 
 
+def run_path(name: str) -> Path:
+    """Where a run of that name goes when it begins now; nothing is made."""
+    return RUNS / f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
 def new_run_dir(name: str, output: Path | None = None, *, force: bool = False) -> Path:
     """Make and return the folder of a new run, `runs/<UTC time>-<name>` unless `output` is given.
 
     Raises InputError when `output` holds something and `force` is not set.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = output or RUNS / f"{stamp}-{name}"
+    folder = output or run_path(name)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", hint="name a folder for the run with --output")
     if folder.is_dir() and any(folder.iterdir()) and not force:

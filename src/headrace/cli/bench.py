@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from headrace.cli.output import print_json
 from headrace.errors import GoalMissedError, HeadraceError
 from headrace.loadgen.spec import BenchSpec, make_spec
 from headrace.loadgen.summary import Summary
+from headrace.runs import run_path
 
 NOTHING_HINT = "check the server's log, --model and --api-key-env"
 
@@ -97,16 +97,10 @@ def bench(
         usd_per_hour=usd_per_hour,
         seed=seed,
     )
-    summary = bench_with_progress(spec, output or _new_folder(), force=force)
+    summary = bench_with_progress(spec, output or run_path("bench"), force=force)
     if json:
         print_json(summary)
-    _judge(spec, summary)
-
-
-def _new_folder() -> Path:
-    from headrace.runs import RUNS
-
-    return RUNS / f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-bench"
+    judge(spec.slo, summary)
 
 
 def bench_with_progress(spec: BenchSpec, out_dir: Path, *, force: bool) -> Summary:
@@ -146,14 +140,14 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _judge(spec: BenchSpec, summary: Summary) -> None:
+def judge(slo: dict[str, float], summary: Summary) -> None:
     """Exit status 1 when nothing completed, 4 when not valid or an SLO was missed."""
     reasons = "; ".join(summary.invalid_reasons)
     if not summary.requests.completed and "interrupted" not in summary.invalid_reasons:
         raise HeadraceError(f"{reasons}{_first_example(summary)}", hint=NOTHING_HINT)
     if not summary.valid:
         raise GoalMissedError(f"the measurement is not valid: {reasons}")
-    missed = missed_goals(spec.slo, summary)
+    missed = missed_goals(slo, summary)
     if missed:
         raise GoalMissedError(f"goal missed: {'; '.join(missed)}")
 

@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 
 from headrace.cli.output import console, print_json
-from headrace.errors import GoalMissedError, InputError
+from headrace.errors import InputError
+from headrace.files import replace_file
 from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
@@ -56,6 +57,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")] = False,
 ) -> None:
     """Plan, start, load, prove and report a fleet, then stop it."""
+    from headrace.cli.bench import judge
     from headrace.runs import new_run_dir
 
     if duration is not None and duration <= 0:
@@ -71,7 +73,7 @@ def run(
     _show(planned, summary, run_dir, report)
     if json:
         print_json(summary)
-    _judge(fleet, summary)
+    judge(fleet.slo.model_dump(exclude_none=True), summary)
 
 
 def _example() -> Path:
@@ -112,7 +114,7 @@ def execute(planned: Plan, run_dir: Path, options: RunOptions, *, force: bool) -
         spec = spec.model_copy(update={"processes": options.processes, "seed": options.seed})
         summary = bench_with_progress(spec, run_dir, force=force)
     summary = with_plan(summary, planned)
-    (run_dir / "summary.json").write_text(summary.model_dump_json(indent=2) + "\n", "utf-8")
+    replace_file(run_dir / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
 
 
@@ -134,7 +136,7 @@ def _write_fleet(fleet: Fleet, path: Path) -> None:
     import yaml
 
     document = fleet.model_dump(mode="json", exclude_none=True)
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    replace_file(path, yaml.safe_dump(document, sort_keys=False))
 
 
 def _report(run_dir: Path) -> Path:
@@ -157,15 +159,3 @@ def _show(planned: Plan, summary: Summary, run_dir: Path, report: Path) -> None:
         )
     console.print(f"[bold]report[/]  {escape(str(report))}", soft_wrap=True)
     console.print(f"[dim]records, summary and logs: {escape(str(run_dir))}[/]", soft_wrap=True)
-
-
-def _judge(fleet: Fleet, summary: Summary) -> None:
-    """Exit status 4 when the measurement is not valid or misses the SLO."""
-    from headrace.cli.bench import missed_goals
-
-    if not summary.valid:
-        reasons = "; ".join(summary.invalid_reasons)
-        raise GoalMissedError(f"the measurement is not valid: {reasons}")
-    missed = missed_goals(fleet.slo.model_dump(exclude_none=True), summary)
-    if missed:
-        raise GoalMissedError(f"goal missed: {'; '.join(missed)}")

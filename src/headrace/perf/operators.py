@@ -219,7 +219,7 @@ class _Operators:
 
     def _all_reduce(self) -> AllReduce:
         """Measured where it was; elsewhere the link's data sheet, at the H200's share of it."""
-        tables = load_tables()[self.kernels.tables].all_reduce
+        tables = self.tables.all_reduce
         measured = tables.get(str(self.tp)) or tables.get("8")
         if measured is not None and self.gpu.name == self.kernels.tables:
             return measured

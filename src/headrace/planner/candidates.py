@@ -12,8 +12,7 @@ from headrace.models.facts import KvDtype, ModelFacts, StateDtype
 from headrace.perf.config import EngineConfig
 from headrace.spec.fleet import Fleet
 
-MAX_NUM_SEQS = (8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768)
-LARGE_MAX_NUM_SEQS = (896, 1024)
+MAX_NUM_SEQS = (8, 16, 32, 48, *range(64, 320, 32), *range(320, 513, 64), *range(640, 1025, 128))
 BATCHED_TOKENS = (2048, 4096, 8192, 16384, 32768)
 MTP_DEPTHS = (0, 1, 2, 3, 5)
 CONTEXT_MARGINS = (1, 2)
@@ -59,10 +58,10 @@ def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> 
 def _sequences(fleet: Fleet) -> tuple[int, ...]:
     """The grid of max_num_seqs, with a stated concurrency's share of each layout added."""
     if fleet.workload.concurrency == "auto":
-        return MAX_NUM_SEQS + LARGE_MAX_NUM_SEQS
+        return MAX_NUM_SEQS
     gpus = fleet.hardware.gpus
     shares = {min(4096, -(-fleet.workload.concurrency * tp // gpus)) for tp in (1, 2, 4, 8)}
-    return tuple(sorted({*MAX_NUM_SEQS, *LARGE_MAX_NUM_SEQS, *shares}))
+    return tuple(sorted({*MAX_NUM_SEQS, *shares}))
 
 
 def context_tokens(fleet: Fleet, facts: ModelFacts) -> int:

@@ -55,7 +55,8 @@ class Evaluator:
 
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""
-        key = (config.tensor_parallel, config.kv_dtype, config.state_dtype, config.mtp_depth)
+        levers = (config.tensor_parallel, config.kv_dtype, config.state_dtype, config.mtp_depth)
+        key = (config.version, *levers)
         if key not in self._steps:
             self._steps[key] = step_model(self.facts, self.gpu, config, self.constants)
         return self._steps[key]

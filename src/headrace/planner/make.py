@@ -15,7 +15,7 @@ from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, load_constants
 from headrace.perf.replica import ReplicaModel
 from headrace.planner import explain
-from headrace.planner.candidates import Levers, context_tokens, levers
+from headrace.planner.candidates import Levers, levers
 from headrace.planner.evaluate import Candidate, Evaluator, load_of
 from headrace.planner.plan import (
     Choice,
@@ -77,7 +77,7 @@ def _base(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig, dict
         base = replace(base, prefix_caching=fleet.workload.prefix_hit_rate > 0)
     if "text_only" not in fixed:
         base = replace(base, text_only=True)
-    return replace(base, max_model_len=context_tokens(fleet, facts)), fixed
+    return base, fixed
 
 
 def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:

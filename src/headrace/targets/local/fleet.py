@@ -41,11 +41,6 @@ class RunningFleet:
     """The agent, when this process started it."""
 
     @property
-    def deployment_path(self) -> Path:
-        """What the agent rewrites at every change."""
-        return self.entry.run_dir / "deployment.json"
-
-    @property
     def agent_log(self) -> Path:
         """What the agent itself had to say."""
         return agent_log(self.entry.run_dir)
