@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_errors_end_in_one_message_and_their_status(monkeypatch, capsys, error, 
     assert captured.err.startswith("error: it broke\n")
     assert (f"next:  {error.hint}" in captured.err) == (error.hint is not None)
     assert captured.out == ""
+
+
+def test_a_full_disk_is_one_message(monkeypatch, capsys):
+    error = OSError(errno.ENOSPC, "No space left on device", "runs/x/plan.json")
+    monkeypatch.setattr("headrace.cli.schema.schema", _raiser(error))
+    assert headrace(monkeypatch, "schema") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: runs/x/plan.json: No space left on device\n")
+    assert "next:" in captured.err
 
 
 def test_ctrl_c_exits_with_130(monkeypatch, capsys):

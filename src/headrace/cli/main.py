@@ -30,6 +30,9 @@ VERBS: dict[str, str] = {
 }
 
 
+_OS_HINT = "check the disk's free space and the permissions, or choose another folder"
+
+
 def application(wanted: str | None) -> typer.Typer:
     """All verbs by name and help, but only the wanted one's module imported.
 
@@ -81,6 +84,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print_error(HeadraceError(f"{where}{error.strerror or error}", hint=_OS_HINT))
+        sys.exit(HeadraceError.exit_status)
 
 
 if __name__ == "__main__":
