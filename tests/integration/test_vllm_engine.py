@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.vllm]
 __all__ = ["run_dir", "tiny_model", "vllm_executable"]
 
 START_S = 400
-LONG_TOKENS = 200
+LONG_TOKENS = 400
 
 
 @dataclass
@@ -86,8 +86,10 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             return read_metrics(answer.read().decode())
 
-    def complete(self, model: str, prompt: list[int], tokens: int) -> Stream:
-        """One streamed completion of token ids, exactly `tokens` long."""
+    def complete(
+        self, model: str, prompt: list[int], tokens: int, begun: threading.Event | None = None
+    ) -> Stream:
+        """One stream of exactly so many tokens; `begun` is set at its first chunk."""
         body = {
             "model": model,
             "prompt": prompt,
@@ -101,7 +103,10 @@ class Server:
         with closing(http.client.HTTPConnection(address, timeout=120)) as connection:
             connection.request("POST", "/v1/completions", json.dumps(body), headers)
             answer = connection.getresponse()
-            text = answer.read().decode()
+            first = answer.readline()
+            if begun is not None:
+                begun.set()
+            text = (first + answer.read()).decode()
         assert answer.status == 200, text
         lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
         return Stream([json.loads(x) for x in lines if x != "[DONE]"], lines[-1] == "[DONE]")
@@ -166,14 +171,13 @@ def test_it_loads_streams_counts_and_drains(vllm_executable: str, run_dir: Path)
 def drain_with_a_request_in_flight(server: Server, model: str, prompt: list[int]) -> bool:
     """SIGTERM in the middle of a long stream: the stream must end whole, then the server."""
     streams: list[Stream] = []
+    begun = threading.Event()
     request = threading.Thread(
-        target=lambda: streams.append(server.complete(model, prompt, LONG_TOKENS))
+        target=lambda: streams.append(server.complete(model, prompt, LONG_TOKENS, begun))
     )
     request.start()
-    before = time.monotonic() + 60
-    while server.metrics().running == 0 and time.monotonic() < before:
-        time.sleep(0.02)
-    assert server.metrics().running == 1
+    assert begun.wait(timeout=60)
+    assert not streams
     server.child.terminate()
     request.join(timeout=60)
     assert server.child.wait(timeout=60) == 0
