@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "run": "Plan, start, load, prove and report a fleet, then stop it.",
     "plan": "Find the best configuration for a fleet file and say why.",
     "init": "Write a commented fleet file from a recipe.",
+    "render": "Write a planned fleet as files for another system, such as Slurm.",
     "up": "Start a fleet and leave it running.",
     "status": "Show the replicas of a running fleet.",
     "logs": "Show a running fleet's logs.",

@@ -48,7 +48,8 @@ def types_of(node: Node) -> set[str]:
 def expected(node: Node) -> str:
     """What may stand here, in words: `auto, or a whole number above 0`."""
     parts = [part for part in node.get("anyOf", [node]) if part.get("type") != "null"]
-    return ", or ".join(_in_words(part) for part in parts)
+    examples = {"examples": node.get("examples", [])}
+    return ", or ".join(_in_words({**examples, **part}) for part in parts)
 
 
 def _in_words(node: Node) -> str:

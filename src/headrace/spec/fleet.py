@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from headrace.spec.part import Part
+from headrace.spec.target import LocalTarget, Target
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -13,13 +16,7 @@ def _acceptance() -> dict[Literal["mtp"], float]:
     return {"mtp": 0.8}
 
 
-class _Part(BaseModel):
-    """A part of the fleet file: immutable, and closed to keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Hardware(_Part):
+class Hardware(Part):
     """The machines: a GPU of the catalog, how many per node, and what an hour of one costs."""
 
     gpu: str = Field(
@@ -40,7 +37,7 @@ class Hardware(_Part):
         return self.nodes * self.gpus_per_node
 
 
-class Workload(_Part):
+class Workload(Part):
     """The load that the fleet is planned for and measured under."""
 
     input_tokens: PositiveInt = Field(1024, description="Prompt tokens per request (ISL).")
@@ -60,14 +57,14 @@ class Workload(_Part):
     )
 
 
-class Slo(_Part):
+class Slo(Part):
     """What the fleet must keep; a goal left out is not checked."""
 
     ttft_p99_ms: PositiveFloat | None = Field(None, description="99th percentile of TTFT, in ms.")
     tpot_p99_ms: PositiveFloat | None = Field(None, description="99th percentile of TPOT, in ms.")
 
 
-class Engine(_Part):
+class Engine(Part):
     """The server that runs on the GPUs. `args` are vLLM's own and win over the plan."""
 
     kind: Literal["vllm", "simulated"] = Field("vllm", description="Stock vLLM, or its simulation.")
@@ -98,7 +95,7 @@ class Engine(_Part):
         return {str(name).lstrip("-").replace("-", "_"): value for name, value in args.items()}
 
 
-class Gateway(_Part):
+class Gateway(Part):
     """The data plane in front of the replicas: Envoy, or none."""
 
     policy: Literal["round-robin", "least-request", "affinity", "none"] = Field(
@@ -106,15 +103,7 @@ class Gateway(_Part):
     )
 
 
-class Target(_Part):
-    """Where the fleet runs."""
-
-    kind: Literal["local", "ray", "slurm", "kubernetes"] = Field(
-        "local", description="This machine, or the system that places the replicas."
-    )
-
-
-class Fleet(_Part):
+class Fleet(Part):
     """A fleet file: all but `model` and `hardware.gpu` have defaults."""
 
     name: str = Field(
@@ -132,4 +121,6 @@ class Fleet(_Part):
     slo: Slo = Field(default_factory=Slo)
     engine: Engine = Field(default_factory=Engine)
     gateway: Gateway = Field(default_factory=Gateway)
-    target: Target = Field(default_factory=Target)
+    target: Target = Field(
+        default_factory=LocalTarget, description="Where the fleet runs: its `kind` says which."
+    )

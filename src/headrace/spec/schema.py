@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.spec.fleet import Fleet
+from headrace.spec.target import KINDS, kind_of
 
 SCHEMA_FILE = Path(__file__).parent / "fleet.schema.json"
 """The published copy; `make docs` writes it, a test keeps it current."""
@@ -20,6 +21,23 @@ def fleet_schema() -> dict[str, Any]:
         **Fleet.model_json_schema(),
         "title": "Headrace fleet file",
     }
+
+
+def schema_for(value: Any) -> dict[str, Any]:
+    """The schema as it holds for one document: `target` is narrowed to the kind it asks for.
+
+    Where that is no known kind, `kind` is all that a target may have.
+    """
+    schema = fleet_schema()
+    target = value.get("target") if isinstance(value, dict) else None
+    kind = kind_of({} if target is None else target)
+    known = KINDS.get(kind) if kind else None
+    narrow = {"$ref": f"#/$defs/{known.__name__}"} if known else _any_kind()
+    return {**schema, "properties": {**schema["properties"], "target": narrow}}
+
+
+def _any_kind() -> dict[str, Any]:
+    return {"type": "object", "properties": {"kind": {"type": "string", "enum": list(KINDS)}}}
 
 
 def schema_text() -> str:

@@ -11,31 +11,31 @@ from pydantic import ValidationError
 from headrace.spec.document import Document, FieldPath, Problem, plain_value
 from headrace.spec.fields import Node, expected, keys_of, node_at, resolved, types_of
 from headrace.spec.fleet import Fleet
-from headrace.spec.schema import fleet_schema
+from headrace.spec.schema import schema_for
 
 _OTHER_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
 def validate(document: Document) -> tuple[Fleet | None, list[Problem]]:
     """The fleet that the document describes, or None and what is wrong."""
-    fitted = _fit(document, document.value, fleet_schema(), ())
+    schema = schema_for(document.value)
+    fitted = _fit(schema, document, document.value, ())
     try:
         return Fleet.model_validate_json(json.dumps(fitted), strict=True), []
     except ValidationError as error:
         problems: dict[FieldPath, Problem] = {}
         for detail in error.errors(include_url=False):
-            problem = _problem(document, detail["loc"], detail["type"])
+            problem = _problem(schema, document, detail["loc"], detail["type"])
             problems.setdefault(problem.field, problem)
         return None, list(problems.values())
 
 
-def _fit(document: Document, value: Any, node: Node, at: FieldPath) -> Any:
+def _fit(schema: Node, document: Document, value: Any, at: FieldPath) -> Any:
     """Numbers become the text as typed where text is meant; an empty part is an empty mapping."""
-    schema = fleet_schema()
-    node = resolved(schema, node)
+    node = node_at(schema, at) or {}
     if node.get("type") == "object" and (value is None or isinstance(value, dict)):
         return {
-            name: _fit(document, child, node_at(schema, (*at, name)) or {}, (*at, name))
+            name: _fit(schema, document, child, (*at, name))
             for name, child in (value or {}).items()
         }
     text_meant = bool(types_of(node)) and types_of(node) <= {"string", "null"}
@@ -46,12 +46,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
-def _problem(document: Document, where: tuple[str | int, ...], kind: str) -> Problem:
+def _problem(schema: Node, document: Document, where: tuple[str | int, ...], kind: str) -> Problem:
     """One of pydantic's findings in our words."""
-    at = _known_part(where)
+    at = _known_part(schema, _without_tag(where, kind, document))
     if kind == "extra_forbidden" or "[key]" in where:
-        return document.problem(at, _unknown_key(at), key=True)
-    node = node_at(fleet_schema(), at) or {}
+        return document.problem(at, _unknown_key(schema, at), key=True)
+    node = node_at(schema, at) or {}
     if kind == "missing":
         return document.problem(at, _missing(at, node), key=True)
     got = _got(document, at)
@@ -60,21 +60,31 @@ def _problem(document: Document, where: tuple[str | int, ...], kind: str) -> Pro
     )
 
 
-def _known_part(where: tuple[str | int, ...]) -> FieldPath:
+def _without_tag(where: tuple[str | int, ...], kind: str, document: Document) -> FieldPath:
+    """A path of the file: pydantic puts the kind of target between it and its fields."""
+    if kind.startswith("union_tag") and isinstance(_value(document, where), dict):
+        return (*where, "kind")
+    return where if where[:1] != ("target",) else (*where[:1], *where[2:])
+
+
+def _known_part(schema: Node, where: FieldPath) -> FieldPath:
     """A path of the file: pydantic appends the union's branch or `[key]` to it."""
-    schema = fleet_schema()
     known = [n for n in range(len(where) + 1) if node_at(schema, where[:n]) is not None]
     parent = node_at(schema, where[: known[-1]]) or {}
     is_mapping = parent.get("type") == "object" and "[key]" not in where
     return where[: known[-1] + 1] if is_mapping else where[: known[-1]]
 
 
-def _unknown_key(at: FieldPath) -> str:
+def _unknown_key(schema: Node, at: FieldPath) -> str:
     name = str(at[-1])
-    allowed = keys_of(node_at(fleet_schema(), at[:-1]) or {})
+    allowed = keys_of(node_at(schema, at[:-1]) or {})
     plain = name.lower().replace("-", "_")
     nearest = difflib.get_close_matches(plain, allowed, n=1)
-    homes = [part for part, node in _parts().items() if plain in node.get("properties", {})]
+    homes = [
+        part
+        for part, node in schema["properties"].items()
+        if plain in resolved(schema, node).get("properties", {})
+    ]
     if nearest:
         advice = f"; did you mean `{nearest[0]}`?"
     elif homes and len(at) == 1:
@@ -82,11 +92,6 @@ def _unknown_key(at: FieldPath) -> str:
     else:
         advice = "."
     return f"unknown key{advice} Allowed here: {', '.join(allowed)}"
-
-
-def _parts() -> dict[str, Node]:
-    schema = fleet_schema()
-    return {name: resolved(schema, node) for name, node in schema["properties"].items()}
 
 
 def _missing(at: FieldPath, node: Node) -> str:

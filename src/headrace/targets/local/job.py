@@ -24,14 +24,17 @@ def plan_job(
     *,
     host: str = HOST,
     gateway_port: int = 0,
+    node: str = NODE,
+    first_replica: int = 0,
     start_timeout_s: float | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
 ) -> NodeJob:
     """The job of a fleet that runs on this machine, whole.
 
     `host` is where clients connect: the gateway's address, or the replicas' when there is no
-    gateway. `gateway_port` 0 picks a free one. Raises InputError for a busy port, for vLLM on more
-    than one node, and for more GPUs than CUDA_VISIBLE_DEVICES lists.
+    gateway. `gateway_port` 0 picks a free one; replicas are numbered from `first_replica`. Raises
+    InputError for a busy port, for vLLM on more than one node, and for more GPUs than
+    CUDA_VISIBLE_DEVICES lists.
     """
     engine = plan.fleet.engine
     if engine.kind == "vllm" and plan.fleet.hardware.nodes > 1:
@@ -40,11 +43,11 @@ def plan_job(
             hint="set hardware.nodes to 1, or engine.kind to simulated, or another target",
         )
     gateway = _gateway(plan, host, gateway_port)
-    replicas = _replicas(plan, HOST if gateway else host, {gateway_port})
+    replicas = _replicas(plan, HOST if gateway else host, {gateway_port}, first_replica)
     return NodeJob(
         fleet=plan.fleet.name,
         run_dir=run_dir.resolve(),
-        node=NODE,
+        node=node,
         processes=_processes(plan, run_dir.resolve(), replicas),
         gateway=gateway,
         start_timeout_s=start_timeout_s or START_TIMEOUT_S[engine.kind],
@@ -77,9 +80,9 @@ def visible_gpus(setting: str | None, gpus: int) -> list[int]:
     return [int(name) for name in names]
 
 
-def _replicas(plan: Plan, host: str, taken: set[int]) -> list[ReplicaSpec]:
+def _replicas(plan: Plan, host: str, taken: set[int], first: int) -> list[ReplicaSpec]:
     specs = []
-    for number, gpus in enumerate(_gpus(plan)):
+    for number, gpus in enumerate(_gpus(plan), first):
         port = free_port(host, taken)
         taken.add(port)
         specs.append(ReplicaSpec(id=f"r{number}", url=f"http://{host}:{port}", gpus=gpus))

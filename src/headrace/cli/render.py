@@ -1,0 +1,37 @@
+"""`headrace render`: write what another system is started with, and start nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from headrace.cli.output import console, print_json
+
+
+def render(
+    target: Annotated[str, typer.Argument(help="slurm, ...", metavar="TARGET")],
+    fleet_file: Annotated[Path, typer.Argument(help="The fleet file.", metavar="FLEET")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a planned fleet as files for another system; nothing is contacted or started."""
+    from headrace.cli.plan import named_in, plan_for, show_plan
+    from headrace.spec.load import load_fleet
+    from headrace.targets.render import aimed_at, renderer, write
+
+    chosen = renderer(target)
+    fleet = aimed_at(load_fleet(fleet_file), target)
+    planned = plan_for(fleet, fleet_file)
+    with named_in(fleet_file, "target"):
+        rendered = chosen.render(planned)
+    paths = write(rendered, output, force=force)
+    show_plan(planned, brief=True)
+    console.print(f"[bold]wrote[/]  {escape(', '.join(map(str, paths)))}", soft_wrap=True)
+    next_step = rendered.next_step.format(folder=output)
+    console.print(f"[bold]next:[/]  {escape(next_step)}", soft_wrap=True)
+    if json:
+        print_json({"target": target, "files": [str(path) for path in paths], "next": next_step})

@@ -1,0 +1,1 @@
+"""A fleet as a Slurm job: one node agent per node, started by srun."""
