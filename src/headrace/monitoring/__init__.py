@@ -1,0 +1,1 @@
+"""What to watch a fleet by: one list of metrics, and the alerts and dashboards made from it."""
