@@ -1,0 +1,1 @@
+"""A fleet in virtual time: arrivals, gateways, replicas, faults. Pure and seeded."""
