@@ -45,7 +45,7 @@ def test_only_affinity_looks_at_the_session_header():
 
 def test_a_request_is_never_sent_twice_once_an_answer_began():
     retried = set(route("least-request")["retry_policy"]["retry_on"].split(","))
-    assert retried == {"connect-failure", "refused-stream", "reset-before-request"}
+    assert retried == {"connect-failure", "refused-stream", "reset"}
 
 
 def test_long_answers_are_not_cut():

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from headrace.errors import InputError
+from headrace.node.gpus import assign_gpus, visible_gpus
 from headrace.node.job import ProcessSpec, ReplicaSpec
 from headrace.planner.plan import Choice, Layout, Plan
 from headrace.spec.fleet import Fleet
-from headrace.targets.local.job import assign_gpus, plan_job, visible_gpus
+from headrace.targets.local.job import plan_job
 
 
-def one_process(plan: Plan, run_dir: Path, replicas: list[ReplicaSpec]) -> list[ProcessSpec]:
+def one_process(
+    plan: Plan, run_dir: Path, replicas: list[ReplicaSpec], *, per_process: int | None = None
+) -> list[ProcessSpec]:
     return [
         ProcessSpec(
             name="all",

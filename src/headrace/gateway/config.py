@@ -20,7 +20,7 @@ STREAM_IDLE_TIMEOUT_S = 3600
 does not stream, says nothing for minutes."""
 HEALTH_TIMEOUT_S = 5
 """A busy engine answers `/health` late; only one that is stuck takes longer than this."""
-RETRIES = 3
+RETRIES = 2
 BALANCE_FACTOR_PERCENT = 150
 """Affinity gives way when a replica has this share of the mean number of running requests."""
 
@@ -116,12 +116,16 @@ def _routes(policy: RoutingPolicy) -> dict[str, Any]:
 
 
 def _route(policy: RoutingPolicy) -> dict[str, Any]:
-    """No time limit; another replica is tried only while nothing of an answer has been seen."""
+    """No time limit; another replica is tried only while nothing of an answer has been seen.
+
+    A request that a dying replica took (`reset`) is asked again elsewhere, twice at most: one that
+    kills its replica must not take the fleet along.
+    """
     route: dict[str, Any] = {
         "cluster": CLUSTER,
         "timeout": "0s",
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "retry_on": "connect-failure,refused-stream,reset",
             "num_retries": RETRIES,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
             "retry_host_predicate": [

@@ -1,26 +1,38 @@
 """The node agent: starts one machine's part of a fleet, watches it, and takes it down whole.
 
-`python -m headrace.node.agent JOB.json [--parent PID]`. It writes `deployment.json` in the run's
-folder at every change. SIGTERM or SIGINT: drain, then end; once more: end now. SIGHUP, which it
-also gets when the process `--parent` dies: end without waiting for requests in flight.
+`python -m headrace.node.agent JOB.json [--parent PID]`, or `--assignment FILE` on one of several
+machines (`headrace.node.assignment`). It writes `deployment.json` in the run's folder at every
+change. SIGTERM or SIGINT: drain, then end; once more: end now. SIGHUP, which it also gets when the
+process `--parent` dies: end without waiting for requests in flight. What else is asked of it while
+it runs is `headrace.node.wanted`; how it reports to the head of a fleet, `headrace.node.link`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
+import platform
+import secrets
 import signal
 import sys
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
 from headrace.errors import HeadraceError
+from headrace.files import replace_file
 from headrace.gateway.process import gateway_files
+from headrace.node.assignment import Assignment, node_job
 from headrace.node.board import Board
 from headrace.node.gateway import Gateway
+from headrace.node.head import Head
 from headrace.node.job import NodeJob
 from headrace.node.keeper import PR_SET_PDEATHSIG, prctl, raise_file_limit
+from headrace.node.link import Reporter
 from headrace.node.process import Process
+from headrace.node.report import NodeReport
+from headrace.node.wanted import Wanted
 
 LOADING_GRACE_S = 5.0
 """How long a process without a ready replica, which has no requests, may take to end."""
@@ -29,7 +41,7 @@ KILL_WAIT_S = 10.0
 
 
 class Agent:
-    """One machine's processes and gateway."""
+    """One machine's processes and gateway; with a coordinator, the head of other machines too."""
 
     def __init__(self, job: NodeJob) -> None:
         self.job = job
@@ -37,18 +49,35 @@ class Agent:
         self.board = Board(job, files.endpoints if files else None)
         self.processes = [Process(spec, self.board) for spec in job.processes]
         self.gateway = Gateway(job, files, self.board) if files else None
+        self.head = Head(job, self.board) if job.coordinator else None
+        self.reporter = Reporter(job.link, job.node) if job.link else None
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.wanted = Wanted()
+        self._name = secrets.token_hex(8)
         self._child_ended = asyncio.Event()
 
     async def run(self) -> None:
         """Start everything, watch it until a stop is asked for, and end it all."""
         self._listen()
+        if self.reporter:
+            self.board.on_publish = self.reporter.wake
         try:
             self.board.publish()
             await self._watch_until_stopped()
         finally:
-            await self._drain()
+            await self._end()
+
+    async def _end(self) -> None:
+        """Drain, while the coordinator is told how it goes."""
+        reporting = asyncio.create_task(self._keep_reporting()) if self.reporter else None
+        await self._drain()
+        if self.reporter and reporting:
+            reporting.cancel()
+            with contextlib.suppress(HeadraceError):
+                await self.reporter.say(self._report(ended=True))
+        if self.head:
+            await self.head.close()
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -65,18 +94,50 @@ class Agent:
     async def _watch_until_stopped(self) -> None:
         """A watcher that breaks ends the fleet: its error comes out of here."""
         async with asyncio.TaskGroup() as tasks:
-            watchers = [tasks.create_task(self.board.keep_publishing())]
-            if self.gateway:
-                self.gateway.start()
-                watchers.append(tasks.create_task(self.gateway.watch()))
-            for process in self.processes:
-                process.start()
-                watchers.append(tasks.create_task(process.watch(self.job.start_timeout_s)))
-                watchers += [tasks.create_task(c) for c in process.health_checks()]
-            watchers.append(tasks.create_task(self._notice_deaths()))
+            watchers = [tasks.create_task(c) for c in self._watchers()]
             await self.stopping.wait()
             for watcher in watchers:
                 watcher.cancel()
+
+    def _watchers(self) -> Iterator[Coroutine[None, None, None]]:
+        yield self.board.keep_publishing()
+        if self.head:
+            self.head.open()
+            yield self.head.watch()
+        if self.gateway:
+            self.gateway.start()
+            yield self.gateway.watch()
+        for process in self.processes:
+            process.start()
+            yield process.watch(self.job.start_timeout_s)
+            yield from process.health_checks()
+        if self.reporter:
+            yield self.reporter.run(self._report, self._obey)
+        yield self._notice_deaths()
+
+    def _report(self, ended: bool = False) -> NodeReport:
+        return NodeReport(
+            agent=self._name,
+            host=platform.node(),
+            pid=os.getpid(),
+            replicas=list(self.board.replicas.values()),
+            gateway=self.board.gateway,
+            serial=self.wanted.serial,
+            rollout=self.board.rollout,
+            ended=ended,
+        )
+
+    def _obey(self, wanted: Wanted) -> None:
+        if wanted.serial >= self.wanted.serial:
+            self.wanted = wanted
+        if wanted.stage == "stop":
+            self.stopping.set()
+
+    async def _keep_reporting(self) -> None:
+        """While draining nobody's answer matters any more."""
+        with contextlib.suppress(HeadraceError):
+            if self.reporter:
+                await self.reporter.run(self._report, lambda _: None)
 
     async def _notice_deaths(self) -> None:
         """Look at all children as soon as one ends. The place for a restart policy."""
@@ -96,6 +157,8 @@ class Agent:
         self.board.publish()
         if self.gateway and had_requests and not self.hurry.is_set():
             await self.gateway.forget_replicas()
+        if self.head:
+            await self.head.stop_nodes()
         grace_s = self.job.drain_timeout_s if had_requests else LOADING_GRACE_S
         for process in self.processes:
             process.terminate()
@@ -152,18 +215,32 @@ def die_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Read the job and run it."""
-    arguments = sys.argv[1:]
-    if len(arguments) == 3 and arguments[1] == "--parent":
-        die_with(int(arguments[2]))
-    elif len(arguments) != 1:
-        sys.exit("usage: python -m headrace.node.agent JOB.json [--parent PID]")
+    """Read the job, or make it of an assignment, and run it."""
+    parser = argparse.ArgumentParser(prog="python -m headrace.node.agent", description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("job", type=Path, nargs="?", metavar="JOB", help="a NodeJob, as JSON")
+    source.add_argument("--assignment", type=Path, help="an Assignment, as JSON")
+    parser.add_argument("--parent", type=int, help="end when this process does")
+    options = parser.parse_args()
+    if options.parent is not None:
+        die_with(options.parent)
     raise_file_limit()
-    job = NodeJob.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
+    failed: list[BaseException] = []
     try:
-        asyncio.run(Agent(job).run())
+        asyncio.run(Agent(_job(options)).run())
     except* HeadraceError as errors:
-        sys.exit(f"error: {errors.exceptions[0]}")
+        failed += errors.exceptions
+    if failed:
+        sys.exit(f"error: {failed[0]}")
+
+
+def _job(options: argparse.Namespace) -> NodeJob:
+    if options.assignment is None:
+        return NodeJob.model_validate_json(options.job.read_text(encoding="utf-8"))
+    text = options.assignment.read_text(encoding="utf-8")
+    job = node_job(Assignment.model_validate_json(text))
+    replace_file(job.run_dir / "job.json", job.model_dump_json(indent=2) + "\n")
+    return job
 
 
 if __name__ == "__main__":

@@ -16,9 +16,14 @@ class EngineProcess(Protocol):
     """What `headrace.engines.<kind>.process` offers."""
 
     def processes(
-        self, plan: Plan, run_dir: Path, replicas: list[ReplicaSpec]
+        self,
+        plan: Plan,
+        run_dir: Path,
+        replicas: list[ReplicaSpec],
+        *,
+        per_process: int | None = None,
     ) -> list[ProcessSpec]:
-        """The processes that serve these replicas."""
+        """The processes that serve these replicas: at most `per_process` each, where it can."""
 
     def phase(self, line: str) -> str | None:
         """What the engine is doing, when this line of its log says so."""

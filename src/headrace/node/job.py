@@ -46,8 +46,50 @@ class GatewaySpec(_Part):
     port: int = 0
 
 
+class Link(_Part):
+    """Where an agent reports. The token is `$HEADRACE_NODE_TOKEN`, else what `token_file` holds.
+
+    `ca_file` is the authority that signed an https coordinator's certificate. An agent that gets
+    no answer for `orphan_s` drains and ends: its fleet has no owner any more.
+    """
+
+    url: str
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    period_s: float = 1.0
+    orphan_s: float = 30.0
+
+
+class ExpectedNode(_Part):
+    """A machine that will register, and the ids of the replicas that it brings."""
+
+    name: str
+    replicas: list[str]
+
+
+class CoordinatorSpec(_Part):
+    """The head of a fleet on several machines: the agents of `nodes` report to it.
+
+    Beyond loopback the port is as safe as its token: give it a certificate where the network
+    between the machines is not trusted. A node is lost after `lease_s` without a report.
+    """
+
+    engine: EngineKind
+    nodes: list[ExpectedNode]
+    token_file: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    certificate: Path | None = None
+    key: Path | None = None
+    lease_s: float = 5.0
+
+
 class NodeJob(_Part):
-    """Everything that one machine runs for a fleet. `node` is its name in the deployment."""
+    """Everything that one machine runs for a fleet. `node` is its name in the deployment.
+
+    With a `coordinator`, and usually a gateway but no processes, it is the head of a fleet on
+    several machines; with a `link`, one of those machines.
+    """
 
     fleet: str
     run_dir: Path
@@ -56,3 +98,10 @@ class NodeJob(_Part):
     gateway: GatewaySpec | None
     start_timeout_s: float
     drain_timeout_s: float
+    coordinator: CoordinatorSpec | None = None
+    link: Link | None = None
+
+    @property
+    def engine(self) -> EngineKind:
+        """What runs on the replicas."""
+        return self.coordinator.engine if self.coordinator else self.processes[0].engine

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from headrace.node.job import EngineKind
 
 ReplicaState = Literal["starting", "ready", "draining", "failed", "stopped"]
+NodeStage = Literal["expected", "live", "lost", "ended"]
+RolloutStage = Literal["rolling", "done", "returning", "returned"]
 
 
 class _Part(BaseModel):
@@ -16,7 +18,11 @@ class _Part(BaseModel):
 
 
 class Replica(_Part):
-    """One replica as it is now. `detail` says in words what it is doing, or why it died."""
+    """One replica as it is now. `detail` says in words what it is doing, or why it died.
+
+    `restarts` counts the crashes that were answered with a restart; `generation` is that of the
+    plan which it runs.
+    """
 
     id: str
     node: str
@@ -26,6 +32,8 @@ class Replica(_Part):
     pid: int | None = None
     log: str | None = None
     detail: str | None = None
+    restarts: int = 0
+    generation: int = 1
 
 
 class GatewayState(_Part):
@@ -36,6 +44,30 @@ class GatewayState(_Part):
     state: ReplicaState
     pid: int | None = None
     log: str | None = None
+    detail: str | None = None
+
+
+class NodeState(_Part):
+    """One machine of a fleet that spans several. `gateway` is its own, where it has one.
+
+    expected: its agent has not registered; lost: no report for longer than the lease.
+    """
+
+    name: str
+    state: NodeStage
+    host: str | None = None
+    agent_pid: int | None = None
+    gateway: GatewayState | None = None
+    detail: str | None = None
+
+
+class RolloutState(_Part):
+    """How far a rollout is. `returned`: a replica was bad, and all run the earlier plan again."""
+
+    generation: int
+    state: RolloutStage
+    done: int = 0
+    total: int = 0
     detail: str | None = None
 
 
@@ -53,8 +85,13 @@ class Deployment(_Part):
     started_at: str
     replicas: list[Replica]
     gateway: GatewayState | None
+    nodes: list[NodeState] = []
+    rollout: RolloutState | None = None
 
     @property
     def urls(self) -> list[str]:
-        """Where clients send requests: the gateway, or every replica when there is none."""
-        return [self.gateway.url] if self.gateway else [r.url for r in self.replicas]
+        """Where clients send requests: the front gateway, else every node's, else every replica."""
+        if self.gateway:
+            return [self.gateway.url]
+        gateways = [node.gateway.url for node in self.nodes if node.gateway]
+        return gateways or [r.url for r in self.replicas]

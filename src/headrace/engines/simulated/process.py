@@ -21,16 +21,19 @@ LINE = re.compile(r"INFO .* simulated engine: (.+)")
 
 
 def processes(
-    plan: Plan, run_dir: Path, replicas: list[ReplicaSpec], *, python: str = sys.executable
+    plan: Plan,
+    run_dir: Path,
+    replicas: list[ReplicaSpec],
+    *,
+    python: str = sys.executable,
+    per_process: int | None = None,
 ) -> list[ProcessSpec]:
-    """Write the job files into `run_dir`; one process for every 64 of a machine's replicas.
+    """Write the job files into `run_dir`; one process for every 64 replicas, or `per_process`.
 
     Raises InputError when the model's facts cannot be read.
     """
-    groups = [
-        replicas[i : i + REPLICAS_PER_PROCESS]
-        for i in range(0, len(replicas), REPLICAS_PER_PROCESS)
-    ]
+    size = per_process or REPLICAS_PER_PROCESS
+    groups = [replicas[i : i + size] for i in range(0, len(replicas), size)]
     return [_process(plan, run_dir, group, n, python) for n, group in enumerate(groups)]
 
 

@@ -24,8 +24,14 @@ CACHE_MARGIN = 4.0
 """Pages of hybrid models are larger than a short sequence needs."""
 
 
-def processes(plan: Plan, run_dir: Path, replicas: list[ReplicaSpec]) -> list[ProcessSpec]:
-    """One process per replica.
+def processes(
+    plan: Plan,
+    run_dir: Path,
+    replicas: list[ReplicaSpec],
+    *,
+    per_process: int | None = None,  # noqa: ARG001
+) -> list[ProcessSpec]:
+    """One process per replica, whatever is asked for.
 
     Raises InputError when the fleet's executable is missing or is another version than planned.
     """

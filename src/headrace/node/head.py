@@ -1,0 +1,95 @@
+"""The part of an agent that makes it the head of other machines' agents."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace.files import replace_file
+from headrace.node.board import Board
+from headrace.node.coordinator import Coordinator, Node
+from headrace.node.job import NodeJob
+from headrace.node.wanted import Wanted
+from headrace.targets.deployment import Replica
+
+STOP_MARGIN_S = 15.0
+"""What a node's agent may take to stop beyond the drain time."""
+POLL_S = 0.05
+
+
+class Head:
+    """Puts what the nodes report on the board, and tells them what the fleet's owner wants."""
+
+    def __init__(self, job: NodeJob, board: Board) -> None:
+        if job.coordinator is None:
+            raise ValueError("the job has no coordinator")
+        self._job = job
+        self._board = board
+        self._spec = job.coordinator
+        self.wanted = Wanted()
+        self.coordinator = Coordinator(self._spec, self.wish_for, self._note)
+        for node in self.coordinator.nodes.values():
+            board.put_node(node.state())
+
+    def open(self) -> None:
+        """Take reports from now on, and say where in `coordinator.url`."""
+        url = self.coordinator.open()
+        replace_file(self._job.run_dir / "coordinator.url", url + "\n")
+
+    def wish_for(self, name: str) -> Wanted:
+        """A node's share of what is wanted of the fleet: the replicas are spread evenly."""
+        wanted = self.wanted
+        if wanted.replicas is None:
+            return wanted
+        names = list(self.coordinator.nodes)
+        each, more = divmod(wanted.replicas, len(names))
+        return wanted.model_copy(update={"replicas": each + (names.index(name) < more)})
+
+    async def watch(self) -> None:
+        """Notice silent nodes, and those that never came, until cancelled."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._job.start_timeout_s
+        while True:
+            await asyncio.sleep(0.5)
+            self.coordinator.notice_silence()
+            if loop.time() > deadline:
+                self._give_up_on_absent()
+
+    async def stop_nodes(self) -> None:
+        """Ask all to drain and end; wait until they have, or have had their time."""
+        self.wanted = self.wanted.model_copy(
+            update={"stage": "stop", "serial": self.wanted.serial + 1}
+        )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._job.drain_timeout_s + STOP_MARGIN_S
+        while not self.coordinator.all_gone and loop.time() < deadline:
+            self.coordinator.notice_silence()
+            await asyncio.sleep(POLL_S)
+            self._board.publish()
+
+    async def close(self) -> None:
+        """Take no more reports."""
+        await self.coordinator.close()
+        (self._job.run_dir / "coordinator.url").unlink(missing_ok=True)
+
+    def _note(self, node: Node) -> None:
+        self._board.put_node(node.state())
+        if node.last is None:
+            return
+        for replica in node.last.replicas:
+            seen = replica.model_copy(update={"node": node.expected.name})
+            self._board.put(_as_gone(seen, node) if node.stage in ("lost", "ended") else seen)
+
+    def _give_up_on_absent(self) -> None:
+        for node in self.coordinator.nodes.values():
+            if node.stage == "expected":
+                detail = f"its node did not register within {self._job.start_timeout_s:g} s"
+                for name in node.expected.replicas:
+                    self._board.update(name, state="failed", detail=detail)
+
+
+def _as_gone(replica: Replica, node: Node) -> Replica:
+    """What it was last said to be is not so any more."""
+    if replica.state in ("stopped", "failed"):
+        return replica
+    state = "stopped" if node.stage == "ended" else "failed"
+    return replica.model_copy(update={"state": state, "detail": f"its node: {node.detail}"})
