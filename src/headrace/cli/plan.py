@@ -116,6 +116,10 @@ def show_plan(made: Plan, *, brief: bool = False) -> None:
         f"[bold]{escape(fleet.name)}[/]  {escape(made.model)} on {fleet.hardware.gpus} x "
         f"{engine}{made.gpu}, vLLM {fleet.engine.version}"
     )
+    if made.stand_ins:
+        from headrace.engines.vllm.stand_ins import described
+
+        console.print(f"[yellow]stand-ins[/]  {escape(described(made.stand_ins))}", soft_wrap=True)
     console.print(_figures(choice))
     console.print(f"[bold]layout[/]  {_layout(choice)}")
     console.print(f"[bold]bound by[/]  {choice.bound_by}")

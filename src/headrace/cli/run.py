@@ -157,5 +157,9 @@ def _show(planned: Plan, summary: Summary, run_dir: Path, report: Path) -> None:
             f"[yellow]simulated[/]: {planned.chosen.layout.gpus} x {planned.gpu} were simulated; "
             "gateway, streams and client were real"
         )
+    if planned.stand_ins:
+        from headrace.engines.vllm.stand_ins import described
+
+        console.print(f"[yellow]stand-ins[/]  {escape(described(planned.stand_ins))}")
     console.print(f"[bold]report[/]  {escape(str(report))}", soft_wrap=True)
     console.print(f"[dim]records, summary and logs: {escape(str(run_dir))}[/]", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace import __version__
 from headrace.engines.vllm import args as vllm_args
+from headrace.engines.vllm.stand_ins import stand_ins, with_stand_ins
 from headrace.errors import InfeasibleError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
@@ -48,6 +49,7 @@ def make_plan(
     best = choose(searched.feasible)
     limit = min((n for n in wanted.max_num_seqs if n > best.config.max_num_seqs), default=0)
     chosen = refine(evaluator, best, "max_num_seqs" in fixed, limit)
+    choice = _choice(chosen, searched, evaluator, fixed)
     return Plan(
         headrace_version=__version__,
         fleet=fleet,
@@ -55,7 +57,8 @@ def make_plan(
         parameters=facts.parameters,
         gpu=gpu.name,
         usd_per_gpu_hour=fleet.hardware.usd_per_gpu_hour or gpu.usd_per_hour,
-        chosen=_choice(chosen, searched, evaluator, fixed),
+        chosen=choice,
+        stand_ins=stand_ins(choice.engine_args) if fleet.engine.kind == "vllm" else {},
         simulation=replica_model(chosen, evaluator).to_json(),
         pareto=[_point(c, facts) for c in pareto(searched.running())],
         rejected=explain.rejected(chosen, searched, facts),
@@ -104,7 +107,8 @@ def _choice(
 ) -> Choice:
     fleet, config = evaluator.fleet, chosen.config
     args = vllm_args.engine_args(config, evaluator.facts, planned=fleet.engine.planned)
-    args |= fleet.engine.args
+    args = vllm_args.overridden(args, fleet.engine.args)
+    args = with_stand_ins(args, fleet.engine, fleet.workload.acceptance.get("mtp", 0.0))
     memory = chosen.memory
     command = vllm_args.command(fleet.model, args, config.version, fleet.engine.executable)
     return Choice(

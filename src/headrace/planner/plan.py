@@ -95,6 +95,8 @@ class Plan(_Part):
     gpu: str
     usd_per_gpu_hour: float | None
     chosen: Choice
+    stand_ins: dict[str, str] = {}
+    """What will not be real when it runs, by what it replaces: `{"weights": "random"}`."""
     simulation: dict[str, Any]
     """A `ReplicaModel` (perf.replica): what the simulated engine and the simulator run on."""
     pareto: list[ParetoPoint]

@@ -32,7 +32,10 @@ def bench_spec(
 
 
 def with_plan(summary: Summary, plan: Plan) -> Summary:
-    """The summary with measured over predicted; unchanged when nothing completed."""
+    """The summary with the plan's stand-ins, and measured over predicted where any completed."""
+    if plan.stand_ins:
+        environment = {**summary.environment, "stand_ins": plan.stand_ins}
+        summary = summary.model_copy(update={"environment": environment})
     if summary.latency_ms is None:
         return summary
     predicted = plan.chosen.prediction

@@ -51,6 +51,12 @@ class RunData:
         return any(engine.startswith("simulated") for engine in engines)
 
     @property
+    def stand_ins(self) -> dict[str, str]:
+        """What was not the real thing, by what it replaced: random weights, drafts by chance."""
+        measured = self.summary.environment.get("stand_ins", {}) if self.summary else {}
+        return {**(self.plan.stand_ins if self.plan else {}), **measured}
+
+    @property
     def measured(self) -> str:
         """What a measured figure is called: one from simulated GPUs says so."""
         return "Measured (simulated)" if self.simulated else "Measured"

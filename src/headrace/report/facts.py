@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from headrace.engines.vllm.stand_ins import described
 from headrace.planner.plan import Plan
 from headrace.report.chart import Table
 from headrace.report.data import RunData
@@ -54,6 +55,8 @@ def identity(run: RunData) -> list[Fact]:
         ]
     elif run.summary:
         facts = [Fact("Model", run.summary.model), *facts]
+    if run.stand_ins:
+        facts.append(Fact("Stand-ins", described(run.stand_ins)))
     if run.deployment:
         facts.append(Fact("Started", moment(run.deployment.started_at)))
     return [*facts, Fact("Run", run.id)]

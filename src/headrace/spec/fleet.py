@@ -82,6 +82,13 @@ class Engine(Part):
         default_factory=dict, description="Environment variables for the engine. Not for secrets."
     )
     executable: str = Field("vllm", description="The `vllm` program: a name on PATH or a path.")
+    load_format: Literal["auto", "dummy"] = Field(
+        "auto", description="dummy: random weights; only speed can be measured, and results say so."
+    )
+    synthetic_acceptance: bool = Field(
+        False,
+        description="true: drafts are accepted by chance, at `workload.acceptance` (vLLM 0.20 on).",
+    )
     planned: bool = Field(
         True, description="false: vLLM's own defaults for all that `args` leaves out; no search."
     )

@@ -76,6 +76,14 @@ def engine_args(config: EngineConfig, facts: ModelFacts, *, planned: bool = True
     return wanted
 
 
+def overridden(planned: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan's options under the user's. A list of capture sizes names its largest itself."""
+    args = {**planned, **own}
+    if "cudagraph_capture_sizes" in own and "max_cudagraph_capture_size" not in own:
+        args.pop("max_cudagraph_capture_size", None)
+    return args
+
+
 def _limits(config: EngineConfig) -> dict[str, Any]:
     args: dict[str, Any] = {
         "tensor_parallel_size": config.tensor_parallel,

@@ -1,0 +1,1 @@
+"""Measured search: one started fleet serves several loads, and each result makes the next pick."""

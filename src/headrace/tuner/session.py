@@ -1,0 +1,137 @@
+"""One started fleet that is measured under several loads, each of which leaves a run's folder.
+
+Starting an engine takes minutes and a load seconds, so a started engine is used for all that is
+wanted of it. Every load has a plan of its own: the same flags, the prediction for that load.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from headrace.files import replace_file
+from headrace.loadgen.progress import Progress
+from headrace.loadgen.run import run_bench
+from headrace.loadgen.summary import Summary
+from headrace.planner.plan import Plan
+from headrace.proof.compare import bench_spec, with_plan
+from headrace.spec.fleet import Fleet, Workload
+from headrace.targets.deployment import Deployment
+from headrace.targets.local import fleet as local
+from headrace.targets.local.job import plan_job
+from headrace.tuner.counters import Counters
+
+Planner = Callable[[Fleet], Plan]
+"""Loads what a fleet names and plans it."""
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A fleet that is ready."""
+
+    plan: Plan
+    urls: list[str]
+    """Where the load goes: the gateway, or every replica."""
+    replica_urls: list[str]
+    ready_s: float
+    """From its start until every replica was ready."""
+
+
+@contextmanager
+def served(plan: Plan, folder: Path, on_phase: OnPhase | None = None) -> Iterator[Served]:
+    """Start a plan's fleet on this machine; it is stopped on the way out, whatever happened.
+
+    Leaves plan.json, fleet.yaml, startup.json (when which phase began) and logs/ in `folder`.
+    Raises HeadraceError with the replica's own reason when it does not start.
+    """
+    write_plan_files(plan, folder)
+    phases = _Phases(folder / "startup.json", on_phase)
+    fleet = local.start(plan_job(plan, folder), attached=True)
+    deployment = local.wait_ready(fleet, on_change=phases)
+    phases.note("ready")
+    try:
+        replicas = [replica.url for replica in deployment.replicas]
+        yield Served(plan, deployment.urls, replicas, phases.elapsed_s())
+    finally:
+        local.stop(fleet)
+
+
+def plan_of_load(plan: Plan, workload: Workload, planner: Planner) -> Plan:
+    """What the plan's flags, as they are, are predicted to do under another load."""
+    fleet = plan.fleet
+    flags = {"args": plan.chosen.engine_args, "planned": False}
+    changed = {"workload": workload, "engine": fleet.engine.model_copy(update=flags)}
+    return planner(fleet.model_copy(update=changed))
+
+
+def measure(
+    at: Served,
+    plan: Plan,
+    folder: Path,
+    duration_s: float,
+    *,
+    processes: int = 1,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    counters: Callable[[Counters], None] | None = None,
+) -> Summary:
+    """Load a ready fleet as `plan` (see `plan_of_load`) says, for `duration_s` after the warm-up.
+
+    Leaves a run's folder with engine.jsonl, the engines' own counters, beside the usual files.
+    `counters` is handed them as the load begins, for whoever decides to set `stop`.
+    """
+    write_plan_files(plan, folder)
+    spec = bench_spec(plan, at.urls, duration_s, None)
+    spec = spec.model_copy(update={"processes": processes, "seed": seed})
+    with Counters(at.replica_urls, folder / "engine.jsonl") as watch:
+        if counters is not None:
+            counters(watch)
+        summary = run_bench(spec, folder, progress=progress, stop=stop, force=True)
+    summary = with_plan(summary, plan)
+    replace_file(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    return summary
+
+
+def write_plan_files(plan: Plan, folder: Path) -> None:
+    """`plan.json` and `fleet.yaml`, as every run's folder has them."""
+    import yaml
+
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "plan.json", plan.model_dump_json(indent=2) + "\n")
+    document = plan.fleet.model_dump(mode="json", exclude_none=True)
+    replace_file(folder / "fleet.yaml", yaml.safe_dump(document, sort_keys=False))
+
+
+class _Phases:
+    """Notes when the first replica's start came to which phase, and writes it down each time."""
+
+    def __init__(self, path: Path, on_phase: OnPhase | None) -> None:
+        self._path = path
+        self._show = on_phase
+        self._began_s = time.monotonic()
+        self._seen: list[dict[str, Any]] = []
+
+    def elapsed_s(self) -> float:
+        return round(time.monotonic() - self._began_s, 2)
+
+    def __call__(self, deployment: Deployment) -> None:
+        replica = deployment.replicas[0]
+        if replica.state == "starting" and replica.detail:
+            self.note(replica.detail.partition(",")[0])
+
+    def note(self, phase: str) -> None:
+        if self._seen and self._seen[-1]["phase"] == phase:
+            return
+        self._seen.append({"phase": phase, "at_s": self.elapsed_s()})
+        replace_file(self._path, orjson.dumps(self._seen, option=orjson.OPT_INDENT_2).decode())
+        if self._show is not None:
+            self._show(phase)
