@@ -1,0 +1,93 @@
+"""Write the folders of the models that are measured with random weights: a config, nothing else.
+
+    python benchmarks/gpu/models.py FOLDER      # FOLDER/qwen35-27b-fp8 and -rowwise
+
+Sizes come from the packaged configs; added is what vLLM reads beside them. There is no tokenizer:
+vLLM runs with `skip_tokenizer_init`, prompts are token ids.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from headrace.models.load import CATALOG
+
+MODELS = {
+    "qwen35-27b-fp8": "Qwen__Qwen3.5-27B-FP8",
+    "qwen35-27b-fp8-rowwise": "headrace__Qwen3.5-27B-FP8-rowwise",
+}
+"""Folder, and the packaged config that gives the sizes."""
+TOKENS = {
+    "image_token_id": 248056,
+    "video_token_id": 248057,
+    "vision_start_token_id": 248053,
+    "vision_end_token_id": 248054,
+}
+TEXT: dict[str, Any] = {
+    "attention_dropout": 0.0,
+    "eos_token_id": 248044,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "mtp_use_dedicated_embeddings": False,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {
+        "mrope_interleaved": True,
+        "mrope_section": [11, 11, 10],
+        "rope_type": "default",
+        "rope_theta": 10_000_000,
+        "partial_rotary_factor": 0.25,
+    },
+    "use_cache": True,
+}
+VISION = {"hidden_act": "gelu_pytorch_tanh", "initializer_range": 0.02}
+PREPROCESSOR = {
+    "image_processor_type": "Qwen2VLImageProcessorFast",
+    "processor_class": "Qwen3VLProcessor",
+    "size": {"longest_edge": 16_777_216, "shortest_edge": 65_536},
+    "patch_size": 16,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+"""vLLM reads it even when it serves text only."""
+
+
+def config(packaged: str) -> dict[str, Any]:
+    """The packaged sizes with what vLLM needs beside them."""
+    made: dict[str, Any] = json.loads((CATALOG / f"{packaged}.json").read_text(encoding="utf-8"))
+    made.pop("_source", None)
+    text = {**made["text_config"], **TEXT}
+    every = text["full_attention_interval"]
+    text["layer_types"] = [
+        "linear_attention" if (layer + 1) % every else "full_attention"
+        for layer in range(text["num_hidden_layers"])
+    ]
+    vision = {**made["vision_config"], **VISION}
+    quantization = made["quantization_config"]
+    if quantization["quant_method"] == "compressed-tensors":
+        ignore = [*quantization["ignore"], "re:.*visual.*"]
+        quantization |= {"ignore": ignore, "quantization_status": "compressed"}
+    return {**made, **TOKENS, "text_config": text, "vision_config": vision}
+
+
+def main() -> None:
+    """Write every folder anew."""
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {sys.argv[0]} FOLDER")
+    for name, packaged in MODELS.items():
+        folder = Path(sys.argv[1]) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, document in (
+            ("config.json", config(packaged)),
+            ("preprocessor_config.json", PREPROCESSOR),
+        ):
+            (folder / file).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()
