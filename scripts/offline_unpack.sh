@@ -3,7 +3,7 @@
 # find vLLM, and puts `headrace` and `vllm` on PATH. Undo: remove the folder and the .pth file.
 bundle=${HEADRACE_BUNDLE:-/opt/headrace}
 parts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=$(command -v python3)
+python=$(python3 -c 'import sys; print(sys.executable)')
 if [ ! -e "$bundle/.unpacked" ]; then
     mkdir -p "$bundle/bin" "$bundle/env/bin"
     cat "$parts"/part.* | xz -dc -T0 | tar -C "$bundle" -xf - || return 1
