@@ -10,7 +10,7 @@ On the machine, with all of OUT's files in one folder:
 
 vLLM is the wheel from the index, less what text on a Hopper GPU never loads. The machine must have
 Python with PyTorch; what else it has is in environments/pytorch-machine.txt (`--there`).
-Headrace gets an environment of its own, which falls back to nothing. Needs uv, tar and xz here.
+Headrace gets an environment of its own. Needs uv, tar and xz here.
 """
 
 from __future__ import annotations

@@ -10,12 +10,13 @@ if [ ! -e "$bundle/.unpacked" ]; then
     # at the end of the path: what the machine has comes first
     printf '%s\n' "$bundle/vllm" "$bundle/extra" > \
         "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/zz_headrace_bundle.pth"
-    # Headrace's own environment, as `python3 -m venv` would make it
+    # Headrace's own environment, as `python3 -m venv` would make it; it may use vLLM's dependencies
     base=$("$python" -c 'import os, sys; print(os.path.realpath(sys._base_executable))')
     ln -sf "$base" "$bundle/env/bin/python3"
     printf 'home = %s\ninclude-system-site-packages = false\n' "$(dirname "$base")" > "$bundle/env/pyvenv.cfg"
     lib=$("$bundle/env/bin/python3" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     mkdir -p "$(dirname "$lib")" && mv "$bundle/headrace" "$lib"
+    echo "$bundle/extra" > "$lib/zz_headrace_bundle.pth"
     cat > "$bundle/bin/headrace" <<END
 #!$bundle/env/bin/python3
 from headrace.cli.main import main
