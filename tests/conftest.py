@@ -1,7 +1,14 @@
-"""Printed text does not depend on the terminal or the CI that runs the tests."""
+"""Tests do not depend on the terminal, on chance, or on what their user has calibrated."""
 
 import os
+
+from hypothesis import settings
 
 for name in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH", "LINES"):
     os.environ.pop(name, None)
 os.environ.update(NO_COLOR="1", COLUMNS="100", TERM="dumb")
+os.environ["HEADRACE_CALIBRATIONS"] = "/nonexistent/calibrations.toml"
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")

@@ -6,9 +6,9 @@ import pytest
 
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
+from headrace.perf.assemble import step_model
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import load_constants
-from headrace.perf.operators import step_model
 from headrace.perf.step import StepBatch
 from tests.perf.test_memory import BF16, BF16_MTP, SEED
 

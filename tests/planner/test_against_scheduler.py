@@ -9,10 +9,10 @@ import pytest
 
 from headrace.hardware.load import load_gpu
 from headrace.models.load import load_model
+from headrace.perf.assemble import step_model
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import load_constants
 from headrace.perf.memory import plan_memory
-from headrace.perf.operators import step_model
 from headrace.perf.steady import Load, steady_state
 from headrace.perf.step import StepModel
 from headrace.scheduler.scheduler import Scheduler

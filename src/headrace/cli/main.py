@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "bench": "Load any OpenAI-compatible server and measure it.",
     "report": "Write an HTML report of one run, or of several side by side.",
     "validate": "Predict measured points and show the errors by cell.",
+    "calibrate": "Teach the performance model from your own runs.",
     "schema": "Print the JSON schema of the fleet file.",
     "models": "List the packaged models, or show the facts of one.",
     "hardware": "List the GPU catalog.",

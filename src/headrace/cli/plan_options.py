@@ -231,10 +231,10 @@ def _as_it_is(other: Fleet) -> Fleet:
 
 def _ground(fleet: Fleet) -> Ground:
     from headrace.models.load import load_model
-    from headrace.perf.constants import load_constants
+    from headrace.perf.load import current_constants
     from headrace.planner.compare import Ground
 
-    return Ground(load_model(fleet.model), load_gpu_of(fleet), load_constants())
+    return Ground(load_model(fleet.model), load_gpu_of(fleet), current_constants())
 
 
 def _require_same(differing: dict[str, tuple[Any, Any]], file: Path, other: Path) -> None:

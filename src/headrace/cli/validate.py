@@ -21,11 +21,11 @@ def validate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Predict measured points and show the errors by cell."""
-    from headrace.perf.constants import load_constants
+    from headrace.perf.load import current_constants
     from headrace.validation.cells import validate as measure
     from headrace.validation.points import load_points
 
-    result = measure(load_points(points_file), load_constants())
+    result = measure(load_points(points_file), current_constants())
     show(result)
     if json:
         print_json(result)

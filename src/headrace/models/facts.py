@@ -37,6 +37,15 @@ class Linear:
         return self.k * self.n * self.count
 
     @property
+    def split(self) -> Literal["n", "k", "none"]:
+        """The side that tensor parallelism divides: the way out of a block is split along its
+        input, routers and the gate of a shared expert are copied, all else along its output.
+        """
+        if self.name == "router" or self.name.endswith(".gate"):
+            return "none"
+        return "k" if self.name.endswith((".o", ".down", ".out")) else "n"
+
+    @property
     def parameters(self) -> int:
         """Parameters in memory."""
         return self.k * self.n * self.stored

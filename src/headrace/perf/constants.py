@@ -1,14 +1,17 @@
-"""Reads `constants.toml`: kernel efficiencies, host costs, memory, scaling, with their sources."""
+"""Reads `constants.toml` and `calibrations.toml`: what tables of kernels leave open."""
 
 from __future__ import annotations
 
 import tomllib
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from headrace.hardware.gpu import Gpu
+from headrace.models.facts import WeightsDtype
+from headrace.perf.calibration import Calibration
 
 
 class _Table(BaseModel):
@@ -19,14 +22,14 @@ class Kernels(_Table):
     """Achieved over data-sheet figures for one GPU."""
 
     tables: str
-    """The GPU whose kernel tables (`kernels.toml`) serve this one."""
+    """The GPU whose kernel tables (`kernels.toml`, `gemm.npz`) serve this one."""
+    moe_tables: str | None = None
+    """Another one for its mixtures of experts."""
     bandwidth: float
     """Of streaming kernels: element-wise ones and sampling."""
     state_bandwidth: float
     prefill_state_s_per_value: float
     """Seconds per prompt token and value of the recurrent state of one layer."""
-    fp8_block_of_fp8: float | None = None
-    """Block-scaled FP8 GEMM speed as a share of per-tensor FP8; None: its own table."""
     state_update_s_per_value: float
     """Seconds to update one value of the recurrent state, per verified token: the floor that
     arithmetic sets where memory traffic does not."""
@@ -40,36 +43,36 @@ class Kernels(_Table):
 class Step(_Table):
     """What separates a step from the sum of its kernels, for all GPUs and models alike."""
 
-    gemm_launches: float
+    gemm_extra_s: float
     large_gemm: float
-    attention_launches: float
+    moe_launches: float
     all_reduce_extra_s: float
     all_reduce_bytes: float
+    first_wave_share: float
+    """Published clients start all requests at once and send several waves: this share of requests
+    waits for the prompts of the whole first wave. Part of TTFT of measured rows only."""
     source: str
 
 
-class Host(_Table):
-    """What the engine's host side adds, for versions (both ends included) and model families."""
+class Override(_Table):
+    """Measured over modelled step time where the model is known to fail: measurements win."""
 
-    versions: tuple[str, str]
+    engine: str
     families: tuple[str, ...]
-    gpus: tuple[str, ...] = ()
-    step_s: float
-    mixed_s: float
-    sequence_s: float
-    draft_launch_s: float
-    kappa: float
-    """Measured over modelled GPU time, for what operator tables leave out."""
-    measured_on: tuple[str, ...]
-    band: float
-    """Half-width of the prediction's band on measured ground, as a share."""
+    weights: str
+    as_weights: WeightsDtype
+    """The format that memory and time behave like."""
+    step_time: float
+    """Measured over modelled step time of that format."""
     source: str
 
-    def covers(self, version: str, family: str, gpu: str) -> bool:
-        """Whether this table is about that version and model family on that GPU."""
-        low, high = (version_key(v) for v in self.versions)
-        within = low <= version_key(version)[:2] <= high
-        return within and family in self.families and (not self.gpus or gpu in self.gpus)
+
+class SglangMemory(_Table):
+    """How many requests SGLang runs at once, where a row does not say."""
+
+    memory_share: float
+    states_per_sequence: float
+    source: str
 
 
 class Memory(_Table):
@@ -93,9 +96,11 @@ class Constants(_Table):
 
     kernels: dict[str, Kernels]
     step: Step
-    host: tuple[Host, ...]
     memory: Memory
     scaling: Scaling
+    sglang: SglangMemory
+    override: tuple[Override, ...] = ()
+    calibration: tuple[Calibration, ...]
 
     def kernels_of(self, gpu: Gpu) -> Kernels:
         """The constants of a GPU, or the default ones of its generation."""
@@ -104,18 +109,33 @@ class Constants(_Table):
         blackwell = gpu.compute_capability is not None and gpu.compute_capability >= (10, 0)
         return self.kernels.get(gpu.name, self.kernels["blackwell" if blackwell else "default"])
 
-    def host_of(self, version: str, family: str, gpu: str) -> Host:
-        """The first host table that covers the version and the family on the GPU."""
-        return next(h for h in self.host if h.covers(version, family, gpu))
+    def calibration_of(
+        self, version: str, family: str, gpu: str, weights: str, engine: str = "vllm"
+    ) -> Calibration:
+        """The first calibration that covers them. Raises LookupError when none does."""
+        for calibration in self.calibration:
+            if calibration.covers(engine, version, family, gpu, weights):
+                return calibration
+        raise LookupError(f"nothing is calibrated for {engine} {version} and {family} models")
 
+    def override_of(self, engine: str, family: str, weights: str) -> Override | None:
+        """The measured correction of the step time, where there is one."""
+        for override in self.override:
+            of_family = family in override.families
+            if override.engine == engine and override.weights == weights and of_family:
+                return override
+        return None
 
-def version_key(version: str) -> tuple[int, ...]:
-    """`0.18.0` as (0, 18, 0), so that versions compare as numbers."""
-    return tuple(int(part) for part in version.split("."))
+    def with_calibrations(self, own: tuple[Calibration, ...]) -> Constants:
+        """The same with a user's own calibrations before the packaged ones."""
+        return self.model_copy(update={"calibration": own + self.calibration})
 
 
 @cache
 def load_constants() -> Constants:
     """The packaged constants."""
-    text = resources.files("headrace.perf").joinpath("constants.toml").read_text("utf-8")
-    return Constants.model_validate(tomllib.loads(text))
+    return Constants.model_validate(_toml("constants.toml") | _toml("calibrations.toml"))
+
+
+def _toml(name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files("headrace.perf").joinpath(name).read_text("utf-8"))

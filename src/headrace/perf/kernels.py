@@ -8,6 +8,8 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict
 
+from headrace.hardware.gpu import ComputeDtype
+
 TOKENS = tuple(float(2**n) for n in range(15))
 """The numbers of tokens that the tables are given for, as `kernels.toml` says itself."""
 
@@ -37,10 +39,16 @@ class AllReduce(_Table):
 
 
 class GpuTables(_Table):
-    """One GPU's kernels, by weight, cache or message format."""
+    """One GPU's kernels, by weight, cache or message format.
 
-    gemm: dict[str, Curve]
-    moe: dict[str, Curve]
+    `bandwidth_bytes_s` and `flops` are the data sheet that efficiencies are shares of. `gemm` is
+    for devices whose GEMMs were not measured shape by shape (`gemm.npz`).
+    """
+
+    bandwidth_bytes_s: float
+    flops: dict[ComputeDtype, float]
+    gemm: dict[str, Curve] = {}
+    moe: dict[str, Curve] = {}
     decode_attention: dict[str, Curve]
     prefill_attention: Curve
     all_reduce: dict[str, AllReduce] = {}

@@ -1,23 +1,25 @@
-"""From a model, a GPU and engine settings to the coefficients of the step time.
+"""A model's step, operator by operator, in seconds that the tables of kernels give.
 
-A roofline by operator: GEMMs by dtype with a bandwidth floor, the LM head and sampling over the
-vocabulary, cache and state traffic, prefill attention, element-wise work, collectives, drafting
-and the host. Kernel efficiencies come from `kernels.toml`, the rest from `constants.toml`, each
-with its source.
+GEMMs come from measured latencies by shape, everything else from a roofline with measured
+efficiencies: experts that tokens were routed to, the LM head and sampling over the vocabulary,
+cache and state traffic, prefill attention, element-wise work, collectives. Nothing here was fitted;
+`assemble` adds what was.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from headrace.hardware.gpu import ComputeDtype, Gpu
 from headrace.models.facts import KV_BYTES, STATE_BYTES, Attention, Linear, ModelFacts
 from headrace.perf.config import EngineConfig
-from headrace.perf.constants import Constants, Host, Kernels, Step
+from headrace.perf.constants import Kernels
+from headrace.perf.gemm import Floats, gemm_seconds, has_gemm
 from headrace.perf.kernels import TOKENS, AllReduce, Curve, GpuTables, load_tables
-from headrace.perf.memory import kv_split, linear_bytes
-from headrace.perf.step import StepModel
+from headrace.perf.memory import WEIGHT_BYTES, kv_split, linear_bytes
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,6 @@ class Format:
     table: str
     compute: ComputeDtype
 
-
-LARGE_TOKENS = 512
 
 FORMATS: dict[str, Format] = {
     "bf16": Format("bf16", "bf16"),
@@ -42,123 +42,153 @@ FORMATS: dict[str, Format] = {
     "int4": Format("bf16", "bf16"),
 }
 """MXFP4 experts run with 16-bit activations in vLLM on Hopper; INT4 is weight-only everywhere."""
+TABLES: dict[str, tuple[float, ComputeDtype]] = {
+    "bf16": (2.0, "bf16"),
+    "fp8": (1.0, "fp8"),
+    "fp8_block": (1.0, "fp8"),
+    "nvfp4": (0.5625, "fp4"),
+}
+"""Bytes per weight and tensor cores of the tables in `gemm.npz`."""
+FALLBACKS = {"fp8_block": "fp8", "fp8": "fp8_block"}
+TOKEN_GRID: Floats = np.array(TOKENS)
+DATA_SHEET_LATENCY_S = 9e-6
+DATA_SHEET_SHARE = 0.22
+"""An all-reduce that was not measured: latency, and the share of the link that an H200 gets."""
 
 
-def step_model(
-    facts: ModelFacts, gpu: Gpu, config: EngineConfig, constants: Constants
-) -> StepModel:
-    """The step time of one replica. Works for every family: absent parts cost nothing."""
-    return _Operators(facts, gpu, config, constants).step_model()
+@dataclass(frozen=True)
+class Operators:
+    """Seconds of one replica's operators. Arrays are over the token counts of `TOKENS`."""
+
+    gemm_s: Floats
+    gemms: float
+    """Launches of dense GEMMs in a step."""
+    moe_s: Floats
+    moe_launch_s: float
+    head_s: Floats
+    sample_s_per_row: float
+    attention_s_per_context_token: float
+    state_s_per_sequence: float
+    prefill_attention_s_per_context_token: float
+    prefill_state_s_per_token: float
+    elementwise_s_per_token: float
+    all_reduces: float
+    all_reduce_latency_s: float
+    all_reduce_s_per_token: float
+    """Of all of a step's all-reduces."""
+    draft_s: Floats
+    """One pass through the MTP layers and the LM head."""
 
 
-class _Operators:
+def count(facts: ModelFacts, gpu: Gpu, config: EngineConfig, kernels: Kernels) -> Operators:
+    """The operators of one replica. Works for every family: absent parts cost nothing."""
+    return _Counter(facts, gpu, config, kernels).operators()
+
+
+class _Counter:
     """One model on one GPU type under one configuration."""
 
-    def __init__(
-        self, facts: ModelFacts, gpu: Gpu, config: EngineConfig, constants: Constants
-    ) -> None:
-        self.facts, self.gpu, self.config = facts, gpu, config
+    def __init__(self, facts: ModelFacts, gpu: Gpu, config: EngineConfig, kernels: Kernels) -> None:
+        self.facts, self.gpu, self.config, self.kernels = facts, gpu, config, kernels
         self.tp = config.tensor_parallel
-        self.kernels: Kernels = constants.kernels_of(gpu)
-        self.tables: GpuTables = load_tables()[self.kernels.tables]
-        self.host: Host = constants.host_of(config.version, facts.family, gpu.name)
-        self.overheads: Step = constants.step
-        self.bandwidth = gpu.bandwidth_bytes_s * self.kernels.bandwidth
+        self.tables: GpuTables = load_tables()[kernels.tables]
+        self.bandwidth = gpu.bandwidth_bytes_s * kernels.bandwidth
 
-    def step_model(self) -> StepModel:
-        kappa = self.host.kappa
-        head = [self._head(index) for index in range(len(TOKENS))]
-        gemm = [self._linears(self.facts.linears, index) for index in range(len(TOKENS))]
-        return StepModel(
-            verified=1 + self.config.mtp_depth,
-            grid=TOKENS,
-            gemm_s=tuple(kappa * s for s in gemm),
-            head_s=tuple(kappa * s for s in head),
-            sample_s_per_row=kappa * self._sample_s_per_row(),
-            attention_s=kappa * self._attention_launch_s(),
-            attention_s_per_context_token=kappa * self._attention_s(),
-            state_s_per_sequence=kappa * self._state_s(),
-            prefill_attention_s_per_context_token=kappa * self._prefill_attention_s(),
-            prefill_state_s_per_token=kappa * self._prefill_state_s(),
-            elementwise_s_per_token=kappa * self._elementwise_s(),
-            collective_s=kappa * self._collective_s(),
-            collective_s_per_token=kappa * self._collective_s_per_token(),
-            draft_s=self._draft_s(),
-            draft_s_per_sequence=kappa * self._draft_s_per_sequence(),
-            host_s=self.host.step_s,
-            host_s_per_sequence=self.host.sequence_s,
-            mixed_s=self.host.mixed_s,
+    def operators(self) -> Operators:
+        dense = [x for x in self.facts.linears if not _routed(x)]
+        routed = [x for x in self.facts.linears if _routed(x)]
+        all_reduce = self._all_reduce() if self.tp > 1 else None
+        moved = 2 * self.facts.layers * 2 * self.facts.hidden_size
+        return Operators(
+            gemm_s=_total(self._dense_s(x) for x in dense),
+            gemms=sum(x.count for x in dense),
+            moe_s=_total(self._experts_s(x) for x in routed),
+            moe_launch_s=sum(self._experts_launch_s(x) for x in routed),
+            head_s=self._head_s(),
+            sample_s_per_row=self._sample_s_per_row(),
+            attention_s_per_context_token=self._attention_s(),
+            state_s_per_sequence=self._state_s(),
+            prefill_attention_s_per_context_token=self._prefill_attention_s(),
+            prefill_state_s_per_token=self._prefill_state_s(),
+            elementwise_s_per_token=self._elementwise_s(),
+            all_reduces=2 * self.facts.layers + 1 if all_reduce else 0,
+            all_reduce_latency_s=all_reduce.latency_s if all_reduce else 0.0,
+            all_reduce_s_per_token=moved / all_reduce.bytes_s if all_reduce else 0.0,
+            draft_s=_total(map(self._linear_s, self.facts.mtp_linears)) + self._head_s(),
         )
 
-    def _linears(self, linears: tuple[Linear, ...], index: int) -> float:
-        """Seconds of all matrices for TOKENS[index] tokens."""
-        return sum(
-            self._experts_s(x, index) if x.stored > x.count else self._dense_s(x, index)
-            for x in linears
-        )
+    def _linear_s(self, linear: Linear) -> Floats:
+        return self._experts_s(linear) if _routed(linear) else self._dense_s(linear)
 
-    def _dense_s(self, linear: Linear, index: int) -> float:
-        """`count` GEMMs: each the slower of reading its weights and multiplying, and a launch."""
-        curve, peak, share = self._curve(linear, self.tables.gemm)
-        read_s = linear_bytes(linear, self.facts) / self.gpu.bandwidth_bytes_s
-        multiply_s = 2 * TOKENS[index] * linear.active_parameters / peak
-        work_s = max(read_s, multiply_s) / curve.at(index) / share / self.tp
-        launch_s = linear.count * curve.launch_s * self.overheads.gemm_launches
-        return self._large(index) * work_s + launch_s
+    def _dense_s(self, linear: Linear) -> Floats:
+        """`count` GEMMs of the shape that tensor parallelism leaves on one GPU."""
+        n = linear.n / (self.tp if linear.split == "n" else 1)
+        k = linear.k / (self.tp if linear.split == "k" else 1)
+        weights = self.facts.weights_dtype if linear.quantized else "bf16"
+        return linear.count * self._gemm_s(weights, n, k)
 
-    def _large(self, index: int) -> float:
-        return self.overheads.large_gemm if TOKENS[index] >= LARGE_TOKENS else 1.0
+    def _gemm_s(self, weights: str, n: float, k: float) -> Floats:
+        """One GEMM, from the table of its format; a GPU without a table of its own, or a format
+        that is widened on the way, takes the nearest table's efficiency.
+        """
+        table, compute = self._table(weights)
+        if not has_gemm(self.kernels.tables, table):
+            return self._curve_s(self.tables.gemm["bf16"], weights, compute, n * k)
+        seconds = gemm_seconds(self.kernels.tables, table, n, k)
+        width, peak = TABLES[table]
+        measured = _roofline_s(self.tables.bandwidth_bytes_s, self.tables.flops[peak], width, n * k)
+        return seconds * self._own_s(weights, compute, n * k) / measured
 
-    def _experts_s(self, linear: Linear, index: int) -> float:
+    def _own_s(self, weights: str, compute: ComputeDtype, size: float) -> Floats:
+        """The GPU's own roofline for `size` weights."""
+        bandwidth, flops = self.gpu.bandwidth_bytes_s, self.gpu.flops[compute]
+        return _roofline_s(bandwidth, flops, WEIGHT_BYTES[weights], size)
+
+    def _table(self, weights: str) -> tuple[str, ComputeDtype]:
+        """The format's table and tensor cores, or those of 16 bit where the GPU has neither."""
+        wanted = FORMATS[weights]
+        for table in (wanted.table, FALLBACKS.get(wanted.table, "bf16")):
+            if wanted.compute in self.gpu.flops and has_gemm(self.kernels.tables, table):
+                return table, wanted.compute
+        return "bf16", "bf16"
+
+    def _curve_s(self, curve: Curve, weights: str, compute: ComputeDtype, size: float) -> Floats:
+        efficiency = np.array([curve.at(index) for index in range(len(TOKENS))])
+        return np.asarray(self._own_s(weights, compute, size) / efficiency + curve.launch_s)
+
+    def _experts_s(self, linear: Linear) -> Floats:
         """Routed experts of all layers: only those that some token was routed to are read."""
-        curve, peak, share = self._curve(linear, self.tables.moe)
+        curve, peak = self._experts_curve(linear)
         experts = self.facts.experts
         assert experts is not None
-        touched = 1 - math.pow(1 - experts.active / experts.total, TOKENS[index])
+        touched = 1 - np.power(1 - experts.active / experts.total, TOKEN_GRID)
         read_s = touched * linear_bytes(linear, self.facts) / self.gpu.bandwidth_bytes_s
-        multiply_s = 2 * TOKENS[index] * linear.active_parameters / peak
-        launches = linear.count / experts.active / self._expert_matrices()
-        work_s = max(read_s, multiply_s) / curve.at(index) / share / self.tp
-        return self._large(index) * work_s + launches * curve.launch_s
+        multiply_s = 2 * TOKEN_GRID * linear.active_parameters / peak
+        efficiency = np.array([curve.at(index) for index in range(len(TOKENS))])
+        return np.asarray(np.maximum(read_s, multiply_s) / efficiency / self.tp)
 
-    def _expert_matrices(self) -> int:
-        """Entries of routed experts (gate-up and down): one fused kernel covers them."""
-        return sum(x.stored > x.count for x in self.facts.linears)
+    def _experts_launch_s(self, linear: Linear) -> float:
+        """One fused kernel covers a layer's gate-up and down."""
+        experts = self.facts.experts
+        assert experts is not None
+        entries = sum(_routed(x) for x in self.facts.linears)
+        return linear.count / experts.active / entries * self._experts_curve(linear)[0].launch_s
 
-    def _curve(self, linear: Linear, tables: dict[str, Curve]) -> tuple[Curve, float, float]:
-        """The kernel table, the peak FLOP/s and a share of the table's speed for a matrix.
-
-        Where the GPU lacks the format's tensor cores, or no table has it, weights are widened to
-        16 bit on the way and multiply at that rate.
-        """
+    def _experts_curve(self, linear: Linear) -> tuple[Curve, float]:
+        tables = load_tables()[self.kernels.moe_tables or self.kernels.tables].moe
         wanted = FORMATS[self.facts.weights_dtype if linear.quantized else "bf16"]
-        peak = self.gpu.flops.get(wanted.compute)
-        share = 1.0
-        table = wanted.table
-        if table == "fp8_block" and self.kernels.fp8_block_of_fp8 and tables is self.tables.gemm:
-            table, share = "fp8", self.kernels.fp8_block_of_fp8
-        if table == "fp8" and table not in tables:
-            table = "fp8_block"
-        if peak is None or table not in tables:
-            return tables["bf16"], self.gpu.flops["bf16"], 1.0
-        return tables[table], peak, share
+        table = "fp8_block" if wanted.table == "fp8" else wanted.table
+        if wanted.compute in self.gpu.flops and table in tables:
+            return tables[table], self.gpu.flops[wanted.compute]
+        return tables["bf16"], self.gpu.flops["bf16"]
 
-    def _head(self, index: int) -> float:
+    def _head_s(self) -> Floats:
         """The LM head is kept in 16 bit and split over the vocabulary."""
-        curve = self.tables.gemm["bf16"]
-        values = self.facts.vocab_size * self.facts.hidden_size
-        read_s = 2.0 * values / self.gpu.bandwidth_bytes_s
-        multiply_s = 2 * TOKENS[index] * values / self.gpu.flops["bf16"]
-        return max(read_s, multiply_s) / curve.at(index) / self.tp + curve.launch_s
+        return self._gemm_s("bf16", self.facts.vocab_size / self.tp, self.facts.hidden_size)
 
     def _sample_s_per_row(self) -> float:
         """Softmax, penalties and argmax over float32 logits, several passes each."""
         return 4 * self.facts.vocab_size * self.kernels.sample_passes / self.bandwidth / self.tp
-
-    def _attention_launch_s(self) -> float:
-        curve = self._decode_attention()
-        layers = sum(a.layers for a in self.facts.attention)
-        return layers * curve.launch_s * self.overheads.attention_launches
 
     def _attention_s(self) -> float:
         """Seconds to read one token's cache entry over all attention layers."""
@@ -168,12 +198,9 @@ class _Operators:
             for a in self.facts.attention
             if a.window_tokens is None
         )
-        bandwidth = self.gpu.bandwidth_bytes_s * self._decode_attention().at(0)
-        return width * values / bandwidth
-
-    def _decode_attention(self) -> Curve:
         tables = self.tables.decode_attention
-        return tables.get(self.config.kv_dtype, tables["bf16"])
+        efficiency = tables.get(self.config.kv_dtype, tables["bf16"]).at(0)
+        return width * values / (self.gpu.bandwidth_bytes_s * efficiency)
 
     def _state_s(self) -> float:
         """The slower of traffic (one read, a write per verified token) and arithmetic."""
@@ -204,40 +231,30 @@ class _Operators:
         moved = 2 * self.facts.layers * self.facts.hidden_size * self.kernels.elementwise_passes
         return moved / self.bandwidth
 
-    def _collective_s(self) -> float:
-        """Two all-reduces a layer, plus the gather of the logits."""
-        if self.tp == 1:
-            return 0.0
-        each_s = self._all_reduce().latency_s + self.overheads.all_reduce_extra_s
-        return (2 * self.facts.layers + 1) * each_s
-
-    def _collective_s_per_token(self) -> float:
-        if self.tp == 1:
-            return 0.0
-        moved = 2 * self.facts.layers * 2 * self.facts.hidden_size
-        return moved / self._all_reduce().bytes_s * self.overheads.all_reduce_bytes
-
     def _all_reduce(self) -> AllReduce:
         """Measured where it was; elsewhere the link's data sheet, at the H200's share of it."""
         tables = self.tables.all_reduce
         measured = tables.get(str(self.tp)) or tables.get("8")
         if measured is not None and self.gpu.name == self.kernels.tables:
             return measured
-        return AllReduce(latency_s=9e-6, bytes_s=0.22 * self.gpu.link_bytes_s, source="data sheet")
+        return AllReduce(
+            latency_s=DATA_SHEET_LATENCY_S,
+            bytes_s=DATA_SHEET_SHARE * self.gpu.link_bytes_s,
+            source="data sheet",
+        )
 
-    def _draft_s(self) -> float:
-        """Each drafted token: launch the MTP layer, read it and the LM head."""
-        read_s = self._linears(self.facts.mtp_linears, 0) + self._head(0)
-        return self.config.mtp_depth * (self.host.draft_launch_s + read_s)
 
-    def _draft_s_per_sequence(self) -> float:
-        """What a drafted token costs beyond the first: the slope of the curves at their end."""
-        last, before = len(TOKENS) - 1, len(TOKENS) - 2
-        tokens = TOKENS[last] - TOKENS[before]
-        linears = self.facts.mtp_linears
-        slope_s = self._linears(linears, last) - self._linears(linears, before)
-        head_s = self._head(last) - self._head(before)
-        return self.config.mtp_depth * ((slope_s + head_s) / tokens + self._sample_s_per_row())
+def _roofline_s(bandwidth: float, flops: float, width: float, size: float) -> Floats:
+    """The slower of reading `size` weights of `width` bytes and multiplying with them."""
+    return np.maximum(width * size / bandwidth, 2 * TOKEN_GRID * size / flops)
+
+
+def _total(seconds: Iterable[Floats]) -> Floats:
+    return sum(seconds, start=np.zeros(len(TOKENS)))
+
+
+def _routed(linear: Linear) -> bool:
+    return linear.stored > linear.count
 
 
 def _score_dims(attention: Attention) -> int:

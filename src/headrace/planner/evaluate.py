@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
+from headrace.perf.assemble import step_model
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.perf.memory import MemoryPlan, plan_memory
-from headrace.perf.operators import step_model
 from headrace.perf.steady import Load, SteadyState, steady_state
 from headrace.perf.step import StepModel
 from headrace.planner.rules import broken_rule

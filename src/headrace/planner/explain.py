@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from headrace.models.facts import ModelFacts
+from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
-from headrace.perf.constants import Host
 from headrace.planner.evaluate import Candidate, Evaluator
 from headrace.planner.plan import Rejected
 from headrace.planner.search import INDIFFERENCE, Searched
@@ -94,30 +94,27 @@ def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:
 
 
 def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
-    host = host_of(chosen, evaluator)
-    low, high = 1 - band(host, evaluator), 1 + band(host, evaluator)
-    ground = "measured ground" if on_measured_ground(host, evaluator) else "no measurement near"
-    lines = [f"band {low:.2f} to {high:.2f} of the prediction: {ground}; {host.source}"]
+    calibration, width = calibration_of(chosen, evaluator), band(chosen, evaluator)
+    ground = calibration.ground(evaluator.gpu.name, evaluator.facts.weights_dtype)
+    rests_on = f"calibration {calibration.name}: {calibration.source}"
+    lines = [f"band {1 - width:.2f} to {1 + width:.2f} of the prediction: {ground}; {rests_on}"]
     if chosen.config.mtp_depth:
         acceptance = evaluator.fleet.workload.acceptance.get("mtp", 0.0)
         lines.append(f"acceptance {acceptance:g} per drafted token is the file's, not measured")
     return lines
 
 
-def host_of(chosen: Candidate, evaluator: Evaluator) -> Host:
-    """The host table that the prediction rests on."""
-    family, gpu = evaluator.facts.family, evaluator.gpu.name
-    return evaluator.constants.host_of(chosen.config.version, family, gpu)
+def calibration_of(chosen: Candidate, evaluator: Evaluator) -> Calibration:
+    """The calibration that the prediction rests on."""
+    facts, gpu = evaluator.facts, evaluator.gpu.name
+    version = chosen.config.version
+    return evaluator.constants.calibration_of(version, facts.family, gpu, facts.weights_dtype)
 
 
-def on_measured_ground(host: Host, evaluator: Evaluator) -> bool:
-    """Whether this version family was measured on this GPU with a model of this family."""
-    return evaluator.gpu.name in host.measured_on and evaluator.facts.family == "hybrid"
-
-
-def band(host: Host, evaluator: Evaluator) -> float:
+def band(chosen: Candidate, evaluator: Evaluator) -> float:
     """Half-width of the band, as a share; wider away from what was measured."""
-    return host.band if on_measured_ground(host, evaluator) else max(0.30, host.band)
+    calibration = calibration_of(chosen, evaluator)
+    return calibration.band_of(evaluator.gpu.name, evaluator.facts.weights_dtype)
 
 
 def rejected(chosen: Candidate, searched: Searched, facts: ModelFacts) -> list[Rejected]:

@@ -13,7 +13,8 @@ from headrace.errors import InfeasibleError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
-from headrace.perf.constants import Constants, load_constants
+from headrace.perf.constants import Constants
+from headrace.perf.load import current_constants
 from headrace.perf.replica import ReplicaModel
 from headrace.planner import explain
 from headrace.planner.candidates import Levers, levers
@@ -40,7 +41,7 @@ def make_plan(
     nearest miss and what would help.
     """
     began = time.perf_counter()
-    evaluator = Evaluator(fleet, facts, gpu, constants or load_constants())
+    evaluator = Evaluator(fleet, facts, gpu, constants or current_constants())
     base, fixed = _base(fleet, facts, gpu)
     wanted = levers(fleet, facts, gpu, fixed)
     searched = search(evaluator, wanted.configs(base))
@@ -142,7 +143,7 @@ def _layout(chosen: Candidate, fleet: Fleet) -> Layout:
 def _prediction(chosen: Candidate, evaluator: Evaluator) -> Prediction:
     fleet, steady, total = evaluator.fleet, chosen.steady, chosen.total_tok_s
     request_s = total / evaluator.needed_tokens
-    band = explain.band(explain.host_of(chosen, evaluator), evaluator)
+    band = explain.band(chosen, evaluator)
     price = fleet.hardware.usd_per_gpu_hour or evaluator.gpu.usd_per_hour
     usd = price * fleet.hardware.gpus / (total * 3600) * 1e6 if price else None
     return Prediction(

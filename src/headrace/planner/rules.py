@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
+from headrace.perf.calibration import version_key
 from headrace.perf.config import EngineConfig
-from headrace.perf.constants import version_key
 
 Test = Callable[[ModelFacts, Gpu, EngineConfig], bool]
 

@@ -62,6 +62,10 @@ class Decision:
     reason: str
 
 
+SHORTEST_TREND_S = 1.0
+"""Two looks closer together than this say nothing of a trend."""
+
+
 class Autoscaler:
     """Remembers what it saw within its windows, nothing else. Ask it every 5 to 30 seconds."""
 
@@ -111,7 +115,7 @@ class Autoscaler:
         while self._seen[0][0] < seen.at_s - self.policy.trend_s:
             self._seen.popleft()
         first_s, first = self._seen[0]
-        if seen.at_s <= first_s:
+        if seen.at_s - first_s < SHORTEST_TREND_S:
             return seen.in_flight
         rise = max(0.0, (seen.in_flight - first) / (seen.at_s - first_s))
         return seen.in_flight + rise * self.policy.horizon_s

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from headrace.perf.constants import Constants
+from headrace.validation.cases import UnsupportedError, case_of
 from headrace.validation.points import Point
-from headrace.validation.predict import Predicted, UnsupportedError, predict
+from headrace.validation.predict import Case, Predicted
 
 
 class _Part(BaseModel):
@@ -53,21 +54,38 @@ class Validation(_Part):
 
 @dataclass(frozen=True)
 class Pair:
-    """A point and what was predicted of it."""
+    """A case and what was predicted of it."""
 
-    point: Point
+    case: Case
     predicted: Predicted
 
 
 def validate(points: list[Point], constants: Constants) -> Validation:
     """Predict every point that can be, and measure the errors."""
-    pairs, unsupported = predict_all(points, constants)
+    cases, unsupported = cases_of(points, constants)
+    pairs = [Pair(case, case.predict(constants)) for case in cases]
+    return summarize(pairs, unsupported)
+
+
+def cases_of(points: list[Point], constants: Constants) -> tuple[list[Case], list[Unsupported]]:
+    """The rows that can be predicted, and those that cannot."""
+    cases: list[Case] = []
+    unsupported: list[Unsupported] = []
+    for point in points:
+        try:
+            cases.append(case_of(point, constants))
+        except UnsupportedError as error:
+            unsupported.append(Unsupported(id=point.id, reason=str(error)))
+    return cases, unsupported
+
+
+def summarize(pairs: list[Pair], unsupported: list[Unsupported]) -> Validation:
+    """Errors by cell and over all."""
     cells = defaultdict(list)
     for pair in pairs:
-        p = pair.point
-        cells[(p.engine, p.model, p.gpu, p.weights_dtype)].append(pair)
+        cells[pair.case.cell].append(pair)
     return Validation(
-        rows=len(points),
+        rows=len(pairs) + len(unsupported),
         predicted=len(pairs),
         cells=[_cell(key, members) for key, members in sorted(cells.items())],
         mape_tpot=_mean(_tpot_errors(pairs)),
@@ -77,24 +95,11 @@ def validate(points: list[Point], constants: Constants) -> Validation:
     )
 
 
-def predict_all(points: list[Point], constants: Constants) -> tuple[list[Pair], list[Unsupported]]:
-    """Pairs of measured and predicted, and the rows left out."""
-    pairs: list[Pair] = []
-    unsupported: list[Unsupported] = []
-    for point in points:
-        try:
-            pairs.append(Pair(point, predict(point, constants)))
-        except UnsupportedError as error:
-            unsupported.append(Unsupported(id=point.id, reason=str(error)))
-    return pairs, unsupported
-
-
 def _cell(key: tuple[str, str, str, str], pairs: list[Pair]) -> Cell:
-    tpot = _tpot_errors(pairs)
     inside = [
-        abs(p.predicted.tpot_ms / p.point.tpot_ms - 1) <= p.predicted.band
+        p.predicted.low <= measured / p.predicted.tpot_ms <= p.predicted.high
         for p in pairs
-        if p.point.tpot_ms
+        if (measured := p.case.measured.tpot_ms)
     ]
     return Cell(
         engine=key[0],
@@ -102,7 +107,7 @@ def _cell(key: tuple[str, str, str, str], pairs: list[Pair]) -> Cell:
         gpu=key[2],
         weights_dtype=key[3],
         n=len(pairs),
-        mape_tpot=_mean(tpot),
+        mape_tpot=_mean(_tpot_errors(pairs)),
         median_ape_ttft=_median(_ttft_errors(pairs)),
         mape_throughput=_mean(_throughput_errors(pairs)),
         in_band=sum(inside) / len(inside) if inside else None,
@@ -110,17 +115,15 @@ def _cell(key: tuple[str, str, str, str], pairs: list[Pair]) -> Cell:
 
 
 def _tpot_errors(pairs: list[Pair]) -> list[float]:
-    return [_error(p.predicted.tpot_ms, p.point.tpot_ms) for p in pairs if p.point.tpot_ms]
+    return [_error(p.predicted.tpot_ms, m) for p in pairs if (m := p.case.measured.tpot_ms)]
 
 
 def _ttft_errors(pairs: list[Pair]) -> list[float]:
-    return [_error(p.predicted.ttft_ms, p.point.ttft_ms) for p in pairs if p.point.ttft_ms]
+    return [_error(p.predicted.ttft_ms, m) for p in pairs if (m := p.case.measured.ttft_ms)]
 
 
 def _throughput_errors(pairs: list[Pair]) -> list[float]:
-    return [
-        _error(p.predicted.total_tok_s, p.point.total_tok_s) for p in pairs if p.point.total_tok_s
-    ]
+    return [_error(p.predicted.total_tok_s, m) for p in pairs if (m := p.case.measured.total_tok_s)]
 
 
 def _error(predicted: float, measured: float) -> float:

@@ -30,7 +30,11 @@ Tokens = Annotated[
     Annotated[int, Field(gt=0, le=10_000_000)] | None, BeforeValidator(_words_are_none)
 ]
 Count = Annotated[Annotated[int, Field(gt=0, le=1_000_000)] | None, BeforeValidator(_blank_is_none)]
-Figure = Annotated[Annotated[float, Field(gt=0, lt=1e12)] | None, BeforeValidator(_blank_is_none)]
+Tpot = Annotated[Annotated[float, Field(gt=0, le=60_000)] | None, BeforeValidator(_blank_is_none)]
+"""Up to a minute a token."""
+Ttft = Annotated[Annotated[float, Field(gt=0, le=1e8)] | None, BeforeValidator(_blank_is_none)]
+"""Up to a day: rows whose requests queue for hours are published too."""
+Rate = Annotated[Annotated[float, Field(gt=0, le=1e9)] | None, BeforeValidator(_blank_is_none)]
 
 
 class Point(BaseModel):
@@ -54,10 +58,10 @@ class Point(BaseModel):
     pp: Count = None
     concurrency: Count = None
     max_batch: Count = None
-    tpot_ms: Figure = None
-    ttft_ms: Figure = None
-    total_tok_s: Figure = None
-    output_tok_s: Figure = None
+    tpot_ms: Tpot = None
+    ttft_ms: Ttft = None
+    total_tok_s: Rate = None
+    output_tok_s: Rate = None
 
 
 def load_points(path: Path) -> list[Point]:

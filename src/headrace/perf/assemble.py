@@ -1,0 +1,65 @@
+"""From operators to the coefficients of the step time: what was fitted is added here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headrace.hardware.gpu import Gpu
+from headrace.models.facts import ModelFacts
+from headrace.perf.calibration import Calibration
+from headrace.perf.config import EngineConfig
+from headrace.perf.constants import Constants, Step
+from headrace.perf.gemm import Floats
+from headrace.perf.kernels import TOKENS
+from headrace.perf.operators import TOKEN_GRID, Operators, count
+from headrace.perf.step import StepModel
+
+LARGE_TOKENS = 512
+"""From here on GEMMs run quicker back to back than alone, as tables measured them."""
+
+
+def step_model(
+    facts: ModelFacts, gpu: Gpu, config: EngineConfig, constants: Constants
+) -> StepModel:
+    """The step time of one replica. Raises LookupError where no calibration covers the engine."""
+    operators = count(facts, gpu, config, constants.kernels_of(gpu))
+    version, family = config.version, facts.family
+    calibration = constants.calibration_of(version, family, gpu.name, facts.weights_dtype)
+    return assemble(operators, config.mtp_depth, constants.step, calibration)
+
+
+def assemble(
+    operators: Operators, mtp_depth: int, step: Step, calibration: Calibration
+) -> StepModel:
+    """Operators of one replica, with the step's overheads and the engine's host around them."""
+    kappa, o = calibration.kernel_time, operators
+    large = np.where(TOKEN_GRID >= LARGE_TOKENS, step.large_gemm, 1.0)
+    launches_s = o.gemms * step.gemm_extra_s + step.moe_launches * o.moe_launch_s
+    latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
+    first_draft_s, next_draft_s = _line(kappa * o.draft_s)
+    return StepModel(
+        verified=1 + mtp_depth,
+        grid=TOKENS,
+        gemm_s=tuple((kappa * (large * o.gemm_s + o.moe_s + launches_s)).tolist()),
+        head_s=tuple((kappa * o.head_s).tolist()),
+        sample_s_per_row=kappa * o.sample_s_per_row,
+        attention_s=0.0,
+        attention_s_per_context_token=kappa * o.attention_s_per_context_token,
+        state_s_per_sequence=kappa * o.state_s_per_sequence,
+        prefill_attention_s_per_context_token=kappa * o.prefill_attention_s_per_context_token,
+        prefill_state_s_per_token=kappa * o.prefill_state_s_per_token,
+        elementwise_s_per_token=kappa * o.elementwise_s_per_token,
+        collective_s=kappa * latency_s,
+        collective_s_per_token=kappa * step.all_reduce_bytes * o.all_reduce_s_per_token,
+        draft_s=mtp_depth * (calibration.draft_launch_s + first_draft_s),
+        draft_s_per_sequence=mtp_depth * (next_draft_s + kappa * o.sample_s_per_row),
+        host_s=calibration.step_s,
+        host_s_per_sequence=calibration.sequence_s,
+        mixed_s=calibration.mixed_s,
+    )
+
+
+def _line(seconds: Floats) -> tuple[float, float]:
+    """A pass over the MTP layers as a floor, and a slope: that of the curve's last piece."""
+    slope = (seconds[-1] - seconds[-2]) / (TOKENS[-1] - TOKENS[-2])
+    return float(seconds[0]), float(slope)

@@ -1,0 +1,87 @@
+"""What measurements say beyond operator tables, for one engine, version family, GPU and dtype.
+
+Packaged ones are in `calibrations.toml`; a user's own, written by `headrace calibrate`, have the
+same form and come first.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Engine = Literal["vllm", "sglang"]
+NAMES = ("kernel_time", "step_s", "sequence_s", "mixed_s", "request_s")
+"""The constants that a fit may change, in the order in which data comes to carry them."""
+UNMEASURED_BAND = 0.30
+"""Half-width of the band where neither the GPU nor the weights' format was measured."""
+NEAR_BAND = 0.20
+"""Where the GPU was measured, but with weights of another format."""
+
+
+class Calibration(BaseModel):
+    """A few named constants, the ground they were measured on, and what they leave unexplained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    engine: Engine = "vllm"
+    versions: tuple[str, str]
+    """The first and last version, both included, by major and minor number."""
+    families: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    """Weight formats. Of these three an empty list stands for all."""
+    kernel_time: float = Field(1.0, gt=0)
+    """Measured over modelled time of the GPU's kernels."""
+    step_s: float = Field(0.0, ge=0)
+    """What the host adds to a step."""
+    sequence_s: float = Field(0.0, ge=0)
+    """What it adds per decoding sequence."""
+    mixed_s: float = Field(0.0, ge=0)
+    """What a step with prompts in it costs beyond its kernels."""
+    request_s: float = Field(0.0, ge=0)
+    """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
+    draft_launch_s: float = Field(0.0, ge=0)
+    """What a drafted token costs before any kernel runs."""
+    measured: tuple[str, ...] = ()
+    """`GPU/format` pairs that rows exist for."""
+    band: float = Field(gt=0, lt=1)
+    """Half-width of the band on measured ground, as a share: four of five rows lie inside."""
+    rows: int = Field(ge=0)
+    """Measured rows that the constants were fitted to."""
+    residual: float | None = None
+    """Mean absolute error of TPOT over these rows, as a share."""
+    source: str
+
+    def covers(self, engine: str, version: str, family: str, gpu: str, weights: str) -> bool:
+        """Whether this calibration is about that engine, model family, GPU and format."""
+        low, high = (version_key(v) for v in self.versions)
+        return (
+            engine == self.engine
+            and low <= version_key(version)[:2] <= high
+            and family in (self.families or (family,))
+            and gpu in (self.gpus or (gpu,))
+            and weights in (self.weights or (weights,))
+        )
+
+    def band_of(self, gpu: str, weights: str) -> float:
+        """Half-width of a prediction's band, as a share; wider away from what was measured."""
+        if f"{gpu}/{weights}" in self.measured:
+            return self.band
+        near = any(pair.startswith(f"{gpu}/") for pair in self.measured)
+        return max(self.band, NEAR_BAND if near else UNMEASURED_BAND)
+
+    def ground(self, gpu: str, weights: str) -> str:
+        """In words, how near the measurements are."""
+        if f"{gpu}/{weights}" in self.measured:
+            return "measured ground"
+        if any(pair.startswith(f"{gpu}/") for pair in self.measured):
+            return f"the GPU was measured, {weights} weights on it were not"
+        return f"nothing was measured on {gpu}"
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """`0.18.0` as (0, 18, 0), so that versions compare as numbers; `0.5.10.post1` too."""
+    parts = (part for part in version.split(".") if part[:1].isdigit())
+    return tuple(int("".join(c for c in part if c.isdigit())) for part in parts)

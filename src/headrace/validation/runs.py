@@ -1,0 +1,95 @@
+"""From a run's folder to a case: what was planned, started and measured there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from headrace.engines.vllm import args as vllm_args
+from headrace.errors import InputError
+from headrace.hardware.gpu import Gpu
+from headrace.hardware.load import load_gpu
+from headrace.loadgen.summary import Summary
+from headrace.models.load import load_model
+from headrace.perf.constants import Constants
+from headrace.perf.steady import Load
+from headrace.planner.plan import Plan
+from headrace.validation.predict import Case, Measured
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def case_of_run(folder: Path, constants: Constants, simulated: bool = False) -> Case:
+    """One run of `headrace run`, as a measurement.
+
+    Raises InputError for a folder that holds no finished run, for a run that was not valid, and,
+    unless `simulated`, for one whose GPUs were simulated: it would confirm the plan by itself.
+    """
+    plan, summary = _read(folder, "plan.json", Plan), _read(folder, "summary.json", Summary)
+    if summary.engine == "simulated" and not simulated:
+        raise InputError(
+            f"{folder}: its GPUs were simulated, so it says nothing about real ones",
+            hint="calibrate with runs of engine.kind vllm; --simulated tries the path",
+        )
+    if not summary.valid or summary.latency_ms is None:
+        reason = "; ".join(summary.invalid_reasons) or "nothing completed"
+        raise InputError(f"{folder}: not a valid measurement: {reason}", hint="run it again")
+    return _case(folder.name, plan, summary, constants)
+
+
+def _case(name: str, plan: Plan, summary: Summary, constants: Constants) -> Case:
+    fleet, layout = plan.fleet, plan.chosen.layout
+    facts, gpu = load_model(fleet.model), _gpu(plan)
+    version = fleet.engine.version
+    base = vllm_args.defaults(version, gpu, facts)
+    config = vllm_args.engine_config(plan.chosen.engine_args, version)
+    configured = replace(base, **config)
+    completed = max(1, summary.requests.completed)
+    latency = summary.latency_ms
+    assert latency is not None
+    return Case(
+        id=name,
+        cell=("vllm", plan.model, gpu.name, facts.weights_dtype),
+        engine="vllm",
+        facts=facts,
+        gpu=gpu,
+        kernels=constants.kernels_of(gpu),
+        config=configured,
+        load=Load(
+            input_tokens=max(1, round(summary.tokens.input / completed)),
+            output_tokens=max(1, round(summary.tokens.output / completed)),
+            prefix_hit_rate=fleet.workload.prefix_hit_rate if configured.prefix_caching else 0.0,
+            acceptance=fleet.workload.acceptance.get("mtp", 0.0) if configured.mtp_depth else 0.0,
+            mtp_depth=configured.mtp_depth,
+        ),
+        concurrency=summary.concurrency.mean / layout.replicas,
+        running=plan.chosen.max_running,
+        replicas=layout.replicas,
+        measured=Measured(latency.tpot.mean, latency.ttft.mean, summary.throughput.total_tok_s),
+        at_once=False,
+    )
+
+
+def _gpu(plan: Plan) -> Gpu:
+    hardware = plan.fleet.hardware
+    catalog = Path(hardware.catalog) if hardware.catalog else None
+    return load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+
+
+def _read(folder: Path, name: str, part: type[Part]) -> Part:
+    path = folder / name
+    try:
+        return part.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}", hint="name the folder of a finished `headrace run`"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path}: {field}: {first['msg']}", hint="it was written by another version: run again"
+        ) from error
