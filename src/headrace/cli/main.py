@@ -16,6 +16,7 @@ from headrace.errors import HeadraceError
 VERBS: dict[str, str] = {
     "run": "Plan, start, load, prove and report a fleet, then stop it.",
     "plan": "Find the best configuration for a fleet file and say why.",
+    "tune": "Measure the plan's best candidates, learn from each, and keep the best.",
     "init": "Write a commented fleet file from a recipe.",
     "render": "Write a planned fleet as files for another system, such as Slurm.",
     "up": "Start a fleet and leave it running.",

@@ -42,7 +42,7 @@ def make_plan(
     """
     began = time.perf_counter()
     evaluator = Evaluator(fleet, facts, gpu, constants or current_constants())
-    base, fixed = _base(fleet, facts, gpu)
+    base, fixed = base_config(fleet, facts, gpu)
     wanted = levers(fleet, facts, gpu, fixed)
     searched = search(evaluator, wanted.configs(base))
     if not searched.feasible:
@@ -68,7 +68,7 @@ def make_plan(
     )
 
 
-def _base(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig, dict[str, Any]]:
+def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig, dict[str, Any]]:
     """vLLM's defaults with the file's args over them, and the levers that are thereby fixed."""
     version = fleet.engine.version
     defaults = vllm_args.defaults(version, gpu, facts)

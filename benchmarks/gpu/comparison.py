@@ -1,0 +1,198 @@
+"""benchmarks/gpu/comparison.json from the raw summary.json files of sittings.
+
+    python benchmarks/gpu/comparison.py [SITTING ...] [-o FILE]     # all of results/ unless named
+
+A sitting is what `sitting.py` left: one GPU, one go. Within it every configuration is compared with
+`published`, best load against best load of the same input and output length; several loads of one
+shape are repetitions, of which the median counts. Loads that were not valid are listed, not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import orjson
+
+from headrace.loadgen.summary import Summary
+from headrace.planner.plan import Plan
+
+HERE = Path(__file__).parent
+BASELINE = "published"
+Shape = tuple[int, int, int]
+"""Input tokens, output tokens, requests in flight."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load of one configuration."""
+
+    folder: Path
+    configuration: str
+    plan: Plan
+    summary: Summary
+
+    @property
+    def shape(self) -> Shape:
+        """What was asked of it."""
+        work = self.plan.fleet.workload
+        return work.input_tokens, work.output_tokens, self.summary.concurrency.asked or 0
+
+    @property
+    def total_tok_s(self) -> float:
+        """What it reached."""
+        return self.summary.throughput.total_tok_s
+
+
+def loads_of(sitting: Path) -> Iterator[Load]:
+    """All loads of a sitting; profiled ones are none."""
+    for path in sorted(sitting.glob("*/load-*/summary.json")):
+        yield Load(
+            path.parent,
+            path.parent.parent.name,
+            Plan.model_validate_json((path.parent / "plan.json").read_bytes()),
+            Summary.model_validate_json(path.read_bytes()),
+        )
+
+
+def document(sittings: list[Path], root: Path) -> dict[str, Any]:
+    """comparison.json. Paths are relative to `root`."""
+    found: dict[str, Any] = {"comparisons": [], "points": [], "starts": [], "left_out": []}
+    for sitting in sittings:
+        loads = list(loads_of(sitting))
+        valid = [load for load in loads if load.summary.valid]
+        points = _points(valid, root)
+        found["comparisons"] += _comparisons(points)
+        found["points"] += points
+        found["starts"] += list(_starts(sitting, root))
+        found["left_out"] += [
+            {"records": _relative(load.folder, root), "reasons": load.summary.invalid_reasons}
+            for load in loads
+            if not load.summary.valid
+        ]
+    return found
+
+
+def _points(loads: list[Load], root: Path) -> list[dict[str, Any]]:
+    """Repetitions of one shape become one point, with their spread."""
+    groups: defaultdict[tuple[str, str, Shape], list[Load]] = defaultdict(list)
+    for load in loads:
+        groups[load.configuration, load.plan.gpu, load.shape].append(load)
+    return [_point(group, root) for group in groups.values()]
+
+
+def _point(group: list[Load], root: Path) -> dict[str, Any]:
+    first = group[0]
+    rates = sorted(load.total_tok_s for load in group)
+    middle = median(rates)
+    predicted = first.plan.chosen.prediction
+    isl, osl, concurrency = first.shape
+    tpots = [load.summary.latency_ms.tpot.mean for load in group if load.summary.latency_ms]
+    price = first.plan.usd_per_gpu_hour
+    gpus = first.plan.fleet.hardware.gpus
+    return {
+        "configuration": first.configuration,
+        "gpu": first.plan.gpu,
+        "gpus": gpus,
+        "model": first.plan.model,
+        "engine": first.summary.engine,
+        "stand_ins": first.plan.stand_ins,
+        "workload": {"input_tokens": isl, "output_tokens": osl},
+        "concurrency": concurrency,
+        "total_tok_s": middle,
+        "repetitions": len(rates),
+        "spread": (rates[-1] - rates[0]) / middle if len(rates) > 1 else None,
+        "tpot_ms": median(tpots),
+        "usd_per_gpu_hour": price,
+        "usd_per_million_tokens": price * gpus / (middle * 3600) * 1e6 if price else None,
+        "predicted_total_tok_s": predicted.total_tok_s,
+        "predicted_tpot_ms": predicted.tpot_ms,
+        "measured_over_predicted": middle / predicted.total_tok_s,
+        "date": str(first.summary.environment.get("date", "")),
+        "flags": first.plan.chosen.engine_args,
+        "records": [_relative(load.folder, root) for load in group],
+    }
+
+
+def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each configuration's best load beside the baseline's, for every length of request."""
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for point in points:
+        key = (point["configuration"], str(point["workload"]))
+        if key not in best or point["total_tok_s"] > best[key]["total_tok_s"]:
+            best[key] = point
+    return [
+        _comparison(best[BASELINE, workload], point)
+        for (configuration, workload), point in best.items()
+        if configuration != BASELINE and (BASELINE, workload) in best
+    ]
+
+
+def _comparison(baseline: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
+    shown = ("configuration", "model", "concurrency", "total_tok_s", "tpot_ms", "repetitions")
+    return {
+        "gpu": tuned["gpu"],
+        "model": tuned["model"],
+        "workload": tuned["workload"],
+        "baseline": {name: baseline[name] for name in shown},
+        "tuned": {name: tuned[name] for name in shown},
+        "ratio": tuned["total_tok_s"] / baseline["total_tok_s"],
+        "usd_per_million_tokens": tuned["usd_per_million_tokens"],
+        "baseline_usd_per_million_tokens": baseline["usd_per_million_tokens"],
+        "engine": tuned["engine"],
+        "stand_ins": {**baseline["stand_ins"], **tuned["stand_ins"]},
+        "date": tuned["date"],
+        "records": [*baseline["records"], *tuned["records"]],
+    }
+
+
+def _starts(sitting: Path, root: Path) -> Iterator[dict[str, Any]]:
+    """How long each engine took to start, by phase."""
+    for path in sorted(sitting.glob("*/startup.json")):
+        phases = orjson.loads(path.read_bytes())
+        if phases and phases[-1]["phase"] == "ready":
+            ready_s = phases[-1]["at_s"]
+            records = _relative(path, root)
+            yield {"configuration": path.parent.name, "ready_s": ready_s, "records": records}
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.resolve().relative_to(root.resolve()))
+
+
+def main() -> int:
+    """Write the file, and show the comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("sittings", type=Path, nargs="*", metavar="SITTING")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "comparison.json")
+    options = parser.parse_args()
+    sittings = options.sittings or sorted((HERE / "results").glob("*/"))
+    root = options.output.parent
+    try:
+        made = document(sittings, root)
+    except ValueError as error:
+        print(f"{error}; results must lie below {root}", file=sys.stderr)
+        return 2
+    options.output.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
+    for row in made["comparisons"]:
+        base, tuned = row["baseline"], row["tuned"]
+        print(
+            f"{row['gpu']} {row['workload']}: {base['configuration']} {base['total_tok_s']:,.0f}, "
+            f"{tuned['configuration']} {tuned['total_tok_s']:,.0f} total tok/s, "
+            f"{row['ratio']:.2f} times, {row['usd_per_million_tokens'] or 0:.4f} USD/M tokens"
+        )
+    for point in made["points"]:
+        off = point["measured_over_predicted"] - 1
+        print(f"{point['records'][0]}: {off:+.1%} against the plan")
+    print(f"{options.output}: {len(made['points'])} points, {len(made['left_out'])} left out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

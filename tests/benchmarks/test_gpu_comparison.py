@@ -1,0 +1,74 @@
+"""benchmarks/gpu: raw records in, comparisons and step profiles out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.report.synthetic import Story, write_run
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "gpu"
+
+
+def run(script: str, *arguments: Path | str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_configurations_of_a_sitting_are_compared_with_the_published_one(tmp_path: Path):
+    sitting = tmp_path / "results" / "one"
+    write_run(sitting / "published" / "load-a", Story(tpot_s=0.06, in_flight=32, seed=1))
+    write_run(sitting / "tuned" / "load-a", Story(tpot_s=0.04, in_flight=32, seed=2))
+    write_run(sitting / "tuned" / "load-b", Story(tpot_s=0.04, in_flight=32, seed=3))
+    write_run(sitting / "tuned" / "load-c", Story(tpot_s=0.04, invalid_reasons=("late",)))
+    run("comparison.py", sitting, "-o", tmp_path / "comparison.json")
+    found = json.loads((tmp_path / "comparison.json").read_text())
+
+    (row,) = found["comparisons"]
+    points = {point["configuration"]: point for point in found["points"]}
+    assert row["baseline"]["configuration"] == "published"
+    assert row["tuned"]["total_tok_s"] == points["tuned"]["total_tok_s"]
+    assert row["ratio"] == pytest.approx(
+        points["tuned"]["total_tok_s"] / points["published"]["total_tok_s"]
+    )
+    assert row["ratio"] > 1.2
+    assert points["tuned"]["repetitions"] == 2
+    assert points["tuned"]["spread"] is not None
+    assert all((tmp_path / record).is_dir() for record in row["records"])
+    assert [row["reasons"] for row in found["left_out"]] == [["late"]]
+
+
+def event(category: str, name: str, at_us: float, took_us: float) -> dict[str, object]:
+    return {"ph": "X", "cat": category, "name": name, "ts": at_us, "dur": took_us}
+
+
+def test_a_profile_is_summed_up_by_kind_of_step_and_kernel(tmp_path: Path):
+    kernels = (
+        ("void cutlass::device_kernel<cutlass::gemm::kernel>", 20_000),
+        ("void cutlass::device_kernel<flash::FlashAttnFwdSm90>", 5_000),
+        ("fused_recurrent_gated_delta_rule_fwd_kernel", 9_000),
+    )
+    events = []
+    for step in range(6):
+        prompts = int(step % 3 == 2)
+        name = f"execute_context_{prompts}({1024 * prompts})_generation_255(255)"
+        events.append(event("gpu_user_annotation", name, 50_000 * step, 40_000))
+        for place, (kernel, took_us) in enumerate(kernels):
+            at_us = 50_000 * step + 12_000 * place
+            events.append(event("kernel", kernel, at_us, took_us * (1 + prompts)))
+    (tmp_path / "trace.json").write_text(json.dumps({"traceEvents": events}))
+    run("kernels.py", tmp_path / "trace.json", "--json", tmp_path / "kernels.json")
+
+    (found,) = json.loads((tmp_path / "kernels.json").read_text()).values()
+    assert found["decode"]["steps"] == 4
+    assert found["decode"]["by_kind_ms"] == {"attention": 5, "gemm": 20, "state, decode": 9}
+    assert found["decode"]["start_to_start_ms"] == 50
+    assert found["mixed"]["prompt_tokens"] == 1024
+    assert found["mixed"]["busy_ms"] == 68

@@ -1,0 +1,58 @@
+import pytest
+
+from headrace.cli.plan import plan_for
+from headrace.errors import InputError
+from headrace.tuner.setup import Wanted, prepare
+from tests.tuner.options import fleet, setup
+
+
+def test_the_plans_choice_comes_first_and_is_one_of_the_options():
+    made = setup()
+    assert [option.levers["mtp_depth"] for option in made.first] == [1]
+    assert made.first[0].key in {option.key for option in made.options}
+    assert {option.levers["mtp_depth"] for option in made.options} == {0, 1, 2, 3, 5}
+
+
+def test_every_option_is_settled_and_plans_to_itself():
+    for option in setup().options:
+        plan = plan_for(option.fleet)
+        assert plan.chosen.engine_args == option.fleet.engine.args
+        assert plan.searched == 1
+        assert plan.chosen.prediction.total_tok_s == pytest.approx(option.predicted_tok_s)
+
+
+def test_an_option_that_the_model_does_not_know_multiplies_the_space():
+    made = setup(Wanted({"stream_interval": [4, 1]}))
+    assert made.unknown == ["stream_interval"]
+    assert made.first[0].levers["stream_interval"] == 4
+    assert made.first[0].fleet.engine.args["stream_interval"] == 4
+    assert len(made.options) == 2 * len(setup().options)
+
+
+def test_a_lever_under_vllms_own_name_stays_that_lever():
+    made = setup(Wanted({"max_num_batched_tokens": [2048, 8192]}))
+    assert made.unknown == []
+    assert {o.levers["max_num_batched_tokens"] for o in made.options} == {2048, 8192}
+
+
+def test_a_baseline_is_tried_before_the_plans_choice():
+    base = fleet(speculative_config={"method": "mtp", "num_speculative_tokens": 3})
+    made = setup(Wanted({}, baseline=base))
+    assert [option.levers["mtp_depth"] for option in made.first] == [3, 1]
+
+
+def test_a_baseline_with_other_work_is_refused():
+    base = fleet()
+    other = base.workload.model_copy(update={"input_tokens": 128})
+    with pytest.raises(InputError, match="input_tokens is 128"):
+        setup(Wanted({}, baseline=base.model_copy(update={"workload": other})))
+
+
+def test_another_checkpoint_is_a_lever():
+    rowwise = "headrace/Qwen3.5-27B-FP8-rowwise"
+    made = prepare(fleet(), Wanted({}, checkpoints=[rowwise]), plan_for)
+    assert {option.levers["checkpoint"] for option in made.options} == {
+        "Qwen/Qwen3.5-27B-FP8",
+        rowwise,
+    }
+    assert set(made.predictions(made.constants)) == {o.key for o in [*made.options, *made.first]}
