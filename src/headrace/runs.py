@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.errors import InputError
+from headrace.files import replace_file
+
+if TYPE_CHECKING:
+    from headrace.planner.plan import Plan
+    from headrace.spec.fleet import Fleet
 
 RUNS = Path("runs")
 
@@ -31,3 +37,17 @@ def new_run_dir(name: str, output: Path | None = None, *, force: bool = False) -
     except OSError as error:
         raise InputError(f"cannot make {folder}: {error.strerror}", hint="pass --output") from error
     return folder.resolve()
+
+
+def write_plan_files(plan: Plan, folder: Path) -> None:
+    """`plan.json` and `fleet.yaml`, as every run's folder has them."""
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "plan.json", plan.model_dump_json(indent=2) + "\n")
+    replace_file(folder / "fleet.yaml", fleet_text(plan.fleet))
+
+
+def fleet_text(fleet: Fleet) -> str:
+    """A fleet as a fleet file that loads to the same."""
+    import yaml
+
+    return yaml.safe_dump(fleet.model_dump(mode="json", exclude_none=True), sort_keys=False)

@@ -167,14 +167,15 @@ def _show_rejected(made: Plan) -> None:
     table.add_column("configuration", overflow="fold")
     table.add_column("reason", overflow="fold")
     for row in made.rejected[:8]:
-        config = " ".join(f"{_short(k)}={v}" for k, v in row.config.items())
+        config = " ".join(f"{short_lever(k)}={v}" for k, v in row.config.items())
         table.add_row(escape(config), escape(row.reason))
     console.print(table)
     if len(made.rejected) > 8:
         console.print(f"  [dim]and {len(made.rejected) - 8} more: --json[/]")
 
 
-def _short(lever: str) -> str:
+def short_lever(lever: str) -> str:
+    """A lever's name where a whole configuration must fit on a line."""
     names = {
         "tensor_parallel": "tp",
         "kv_dtype": "kv",

@@ -104,11 +104,10 @@ def _plan(fleet: Fleet, fleet_file: Path) -> Plan:
 def execute(planned: Plan, run_dir: Path, options: RunOptions, *, force: bool) -> Summary:
     """Start the planned fleet, load it, stop it whatever happens; files are left in `run_dir`."""
     from headrace.cli.bench import bench_with_progress
-    from headrace.cli.plan import write_plan
     from headrace.proof.compare import bench_spec, with_plan
+    from headrace.runs import write_plan_files
 
-    write_plan(planned, run_dir / "plan.json")
-    _write_fleet(planned.fleet, run_dir / "fleet.yaml")
+    write_plan_files(planned, run_dir)
     with _running(planned, run_dir, options) as urls:
         spec = bench_spec(planned, urls, options.duration_s, options.requests)
         spec = spec.model_copy(update={"processes": options.processes, "seed": options.seed})
@@ -130,13 +129,6 @@ def _running(planned: Plan, run_dir: Path, options: RunOptions) -> Iterator[list
         yield deployment.urls
     finally:
         stop_fleet(fleet)
-
-
-def _write_fleet(fleet: Fleet, path: Path) -> None:
-    import yaml
-
-    document = fleet.model_dump(mode="json", exclude_none=True)
-    replace_file(path, yaml.safe_dump(document, sort_keys=False))
 
 
 def _report(run_dir: Path) -> Path:

@@ -81,7 +81,7 @@ def tune(
     from headrace.cli.start import require_local
     from headrace.cli.tune_view import Terminal
     from headrace.files import replace_file
-    from headrace.runs import new_run_dir
+    from headrace.runs import fleet_text, new_run_dir
     from headrace.spec.load import load_fleet
     from headrace.tuner.search import Rules, Search
     from headrace.tuner.setup import Wanted, prepare
@@ -99,7 +99,7 @@ def tune(
     setup = prepare(fleet, wanted, plan_for)
     if resume is None:
         folder, trials = new_run_dir(f"tune-{fleet.name}", output), []
-        replace_file(folder / "fleet.yaml", _text(fleet))
+        replace_file(folder / "fleet.yaml", fleet_text(fleet))
     else:
         folder, trials = resume.resolve(), _earlier(resume, fleet, setup)
     goals = fleet.slo.model_dump(exclude_none=True)
@@ -162,12 +162,13 @@ def _extra(given: list[str]) -> dict[str, list[Any]]:
 
 def _earlier(folder: Path, fleet: Fleet, setup: Setup) -> list[Trial]:
     """The trials of an earlier call. Raises InputError when it searched for something else."""
+    from headrace.runs import fleet_text
     from headrace.tuner.trial import read_trials
 
     remembered = folder / "fleet.yaml"
     if not remembered.is_file():
         raise InputError(f"--resume {folder}: no search was begun there")
-    if remembered.read_text(encoding="utf-8") != _text(fleet):
+    if remembered.read_text(encoding="utf-8") != fleet_text(fleet):
         raise InputError(
             f"--resume {folder}: it searched for another fleet file",
             hint=f"compare with {remembered}, or begin anew without --resume",
@@ -181,9 +182,3 @@ def _earlier(folder: Path, fleet: Fleet, setup: Setup) -> list[Trial]:
             hint="give the same --try, --checkpoint and --baseline as before",
         )
     return trials
-
-
-def _text(fleet: Fleet) -> str:
-    import yaml
-
-    return yaml.safe_dump(fleet.model_dump(mode="json", exclude_none=True), sort_keys=False)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from headrace.cli.load_view import shown_progress
 from headrace.cli.output import console
+from headrace.cli.plan import short_lever
 from headrace.loadgen.progress import Progress
 from headrace.tuner.learn import Expectation
 from headrace.tuner.outcome import LeverGain, Outcome
@@ -20,14 +21,6 @@ from headrace.tuner.setup import Setup
 from headrace.tuner.space import Option
 from headrace.tuner.trial import Trial
 
-SHORT = {
-    "tensor_parallel": "tp",
-    "kv_dtype": "kv",
-    "state_dtype": "state",
-    "mtp_depth": "mtp",
-    "max_num_seqs": "seqs",
-    "max_num_batched_tokens": "batched",
-}
 COLORS = {"measured": "green", "failed": "red"}
 
 
@@ -93,7 +86,7 @@ class Terminal:
 
 def in_short(levers: dict[str, Any]) -> str:
     """`mtp=0 kv=fp8 seqs=768`; of a checkpoint's path only the last part."""
-    return " ".join(f"{SHORT.get(name, name)}={_value(value)}" for name, value in levers.items())
+    return " ".join(f"{short_lever(name)}={_value(value)}" for name, value in levers.items())
 
 
 def _value(value: Any) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from headrace.files import replace_file
+from headrace.runs import fleet_text
 from headrace.tuner.search import FOLLOWS, Search
 from headrace.tuner.space import Option
 from headrace.tuner.trial import Trial
@@ -118,10 +118,9 @@ def _without_follows(levers: dict[str, Any]) -> dict[str, Any]:
 
 def write_fleet(option: Option, best: Trial, path: Path) -> None:
     """The fleet file to keep: every flag of the best, and what it reached."""
-    document = option.fleet.model_dump(mode="json", exclude_none=True)
     where = f"{best.engine}{' GPUs' if best.engine == 'simulated' else ''}, {best.folder}"
     head = (
         f"# The best of a measured search: {best.measured_tok_s or 0:,.0f} total tok/s ({where}).\n"
         "# Every flag is settled; nothing is searched.\n"
     )
-    replace_file(path, head + yaml.safe_dump(document, sort_keys=False))
+    replace_file(path, head + fleet_text(option.fleet))

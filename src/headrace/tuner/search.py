@@ -18,8 +18,9 @@ from headrace.tuner.trial import Trial, add_trial
 
 WORTH = 0.003
 """Once no option is expected to gain this share, the search is over."""
-FURTHEST = 2
-"""Levers that may change at once from the best so far, so that each one's part stays visible."""
+STEPS = (1, 2)
+"""Levers that may change at once from the best so far: one, while that is worth a trial, so that
+each one's part is measured; then two."""
 FOLLOWS = ("max_num_seqs",)
 """Levers that follow from the others (memory) and are not counted."""
 WINDOW_REQUESTS = 1.3
@@ -124,13 +125,17 @@ class Search:
             return ahead[0]
         best, learned = self.best(), self.learned()
         near = best.levers if best else self.setup.first[-1].levers
-        left = [
-            o for o in self.setup.options if o.key not in tried and changes(o, near) <= FURTHEST
-        ]
         best_tok_s = (best.measured_tok_s if best else None) or 0.0
-        gains = [(learned.expect(option).gain_over(best_tok_s), option) for option in left]
-        gain, option = max(gains, key=lambda pair: pair[0], default=(0.0, None))
-        return option if gain > WORTH else None
+        for distance in STEPS:
+            gains = [
+                (learned.expect(option).gain_over(best_tok_s), option)
+                for option in self.setup.options
+                if option.key not in tried and changes(option, near) <= distance
+            ]
+            gain, option = max(gains, key=lambda pair: pair[0], default=(0.0, None))
+            if gain > WORTH:
+                return option
+        return None
 
     # --- time
 

@@ -22,6 +22,7 @@ from headrace.loadgen.run import run_bench
 from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
 from headrace.proof.compare import bench_spec, with_plan
+from headrace.runs import write_plan_files
 from headrace.spec.fleet import Fleet, Workload
 from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
@@ -99,16 +100,6 @@ def measure(
     summary = with_plan(summary, plan)
     replace_file(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
-
-
-def write_plan_files(plan: Plan, folder: Path) -> None:
-    """`plan.json` and `fleet.yaml`, as every run's folder has them."""
-    import yaml
-
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "plan.json", plan.model_dump_json(indent=2) + "\n")
-    document = plan.fleet.model_dump(mode="json", exclude_none=True)
-    replace_file(folder / "fleet.yaml", yaml.safe_dump(document, sort_keys=False))
 
 
 class _Phases:
