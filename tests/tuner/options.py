@@ -12,7 +12,7 @@ SETTLED = {
     "kv_cache_dtype": "fp8",
     "mamba_ssm_cache_dtype": "bfloat16",
     "max_num_batched_tokens": 4096,
-    "max_num_seqs": 16,
+    "max_num_seqs": 8,
 }
 """All levers but drafting."""
 
@@ -22,7 +22,7 @@ def fleet(**args: Any) -> Fleet:
         {
             "model": "Qwen/Qwen3.5-27B-FP8",
             "hardware": {"gpu": "H200"},
-            "workload": {"input_tokens": 64, "output_tokens": 16, "concurrency": 16},
+            "workload": {"input_tokens": 64, "output_tokens": 16, "concurrency": 8},
             "engine": {"kind": "simulated", "version": "0.26.0", "args": {**SETTLED, **args}},
             "gateway": {"policy": "none"},
         }

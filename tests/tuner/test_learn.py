@@ -32,12 +32,12 @@ def test_an_error_that_all_share_is_learned_from_one_trial():
 
 
 def test_a_second_trial_tells_the_lever_from_the_rest():
-    deep = with_depth(3)
-    points = [Point(FIRST, FIRST.predicted_tok_s), Point(deep, 0.5 * deep.predicted_tok_s)]
-    plain, deeper = with_depth(0), with_depth(5)
+    plain, middle, deep = with_depth(0), with_depth(2), with_depth(5)
+    points = [Point(plain, plain.predicted_tok_s), Point(deep, 0.5 * deep.predicted_tok_s)]
     after = learned(*points)
-    assert after.expect(plain).tok_s > plain.predicted_tok_s
-    assert after.expect(deeper).tok_s < 0.6 * deeper.predicted_tok_s
+    assert after.expect(plain).tok_s == pytest.approx(plain.predicted_tok_s, rel=0.02)
+    assert after.expect(deep).tok_s == pytest.approx(0.5 * deep.predicted_tok_s, rel=0.05)
+    assert 0.5 < after.expect(middle).tok_s / middle.predicted_tok_s < 1.0
 
 
 def test_a_rough_figure_weighs_less():

@@ -8,7 +8,8 @@ from tests.tuner.options import fleet, setup
 
 def test_the_plans_choice_comes_first_and_is_one_of_the_options():
     made = setup()
-    assert [option.levers["mtp_depth"] for option in made.first] == [1]
+    args = plan_for(fleet()).chosen.engine_args
+    assert [option.fleet.engine.args for option in made.first] == [args]
     assert made.first[0].key in {option.key for option in made.options}
     assert {option.levers["mtp_depth"] for option in made.options} == {0, 1, 2, 3, 5}
 
@@ -36,9 +37,10 @@ def test_a_lever_under_vllms_own_name_stays_that_lever():
 
 
 def test_a_baseline_is_tried_before_the_plans_choice():
-    base = fleet(speculative_config={"method": "mtp", "num_speculative_tokens": 3})
+    base = fleet(speculative_config={"method": "mtp", "num_speculative_tokens": 5})
     made = setup(Wanted({}, baseline=base))
-    assert [option.levers["mtp_depth"] for option in made.first] == [3, 1]
+    assert made.first[0].levers["mtp_depth"] == 5
+    assert made.first[1].key == setup().first[0].key
 
 
 def test_a_baseline_with_other_work_is_refused():

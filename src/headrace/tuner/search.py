@@ -119,7 +119,7 @@ class Search:
         return Learned(self.setup.first[-1], list(by_key.values()), points, predicted)
 
     def _next(self) -> Option | None:
-        tried = {trial.key for trial in self.trials}
+        tried = self._tried()
         ahead = [option for option in self.setup.first if option.key not in tried]
         if ahead:
             return ahead[0]
@@ -136,6 +136,12 @@ class Search:
             if gain > WORTH:
                 return option
         return None
+
+    def _tried(self) -> set[str]:
+        """What is not tried again. A measurement that was not valid is repeated once."""
+        once = [trial.key for trial in self.trials if trial.status == "not valid"]
+        settled = {trial.key for trial in self.trials if trial.status != "not valid"}
+        return settled | {key for key in once if once.count(key) > 1}
 
     # --- time
 
