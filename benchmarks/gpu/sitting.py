@@ -2,10 +2,10 @@
 
     python benchmarks/gpu/sitting.py SITTING.yaml OUT --budget 1500
 
-SITTING.yaml lists configurations: a fleet file (`hardware` and `args` change it), a time limit, and
-the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). Every configuration runs in a
-process group of its own, which is ended at its limit whatever it does. Results are written as they
-come:
+SITTING.yaml lists configurations: a fleet file (`hardware`, `args` and `gateway` change it), a time
+limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). Every configuration
+runs in a process group of its own, which is ended at its limit whatever it does. Results are
+written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -197,7 +197,10 @@ class _Configuration:
             args["profiler_config"] = self._profiler_config()
         engine = fleet.engine.model_copy(update={"args": args})
         hardware = fleet.hardware.model_copy(update=self.one.get("hardware", {}))
-        return fleet.model_copy(update={"engine": engine, "hardware": hardware})
+        policy = self.one.get("gateway", fleet.gateway.policy)
+        gateway = fleet.gateway.model_copy(update={"policy": policy})
+        changed = {"engine": engine, "hardware": hardware, "gateway": gateway}
+        return fleet.model_copy(update=changed)
 
     def _profiler_config(self) -> dict[str, Any]:
         return {
