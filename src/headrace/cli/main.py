@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "report": "Write an HTML report of one run, or of several side by side.",
     "validate": "Predict measured points and show the errors by cell.",
     "calibrate": "Teach the performance model from your own runs.",
+    "check": "Find what is wrong with Kubernetes manifests, without a cluster.",
     "schema": "Print the JSON schema of the fleet file.",
     "models": "List the packaged models, or show the facts of one.",
     "hardware": "List the GPU catalog.",

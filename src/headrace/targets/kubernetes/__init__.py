@@ -1,0 +1,1 @@
+"""A fleet on Kubernetes: manifests from the plan, their rules, and the cluster's API."""
