@@ -83,6 +83,11 @@ def _kinds(schema: Node, name: str, union: Node) -> Iterator[str]:
         part = resolved(schema, node)
         kind = part["properties"]["kind"]["const"]
         yield from ("", f"### `{name}.kind: {kind}`", "", part["description"], "", *_fields(part))
+        for inner_name, inner_node in part["properties"].items():
+            inner = resolved(schema, inner_node)
+            if "properties" in inner:
+                yield from ("", f"#### `{inner_name}`", "", inner["description"], "")
+                yield from _fields(inner)
 
 
 def _fields(part: Node) -> Iterator[str]:
@@ -102,11 +107,11 @@ def _fields(part: Node) -> Iterator[str]:
 
 def _default(part: str, name: str, field: Node) -> str:
     """A default as YAML; factories are not in the schema, so the model itself is asked."""
-    from headrace.spec import fleet, target
+    from headrace.spec import fleet, kubernetes, target
 
     if not field.keys().isdisjoint(_PARTS):
         return ""
-    models = {**vars(fleet), **vars(target)}
+    models = {**vars(fleet), **vars(target), **vars(kubernetes)}
     model = models["Fleet" if part == "Headrace fleet file" else part]
     value = model.model_fields[name].get_default(call_default_factory=True)
     return "" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"

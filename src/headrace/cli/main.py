@@ -18,7 +18,7 @@ VERBS: dict[str, str] = {
     "plan": "Find the best configuration for a fleet file and say why.",
     "tune": "Measure the plan's best candidates, learn from each, and keep the best.",
     "init": "Write a commented fleet file from a recipe.",
-    "render": "Write a planned fleet as files for another system, such as Slurm.",
+    "render": "Write a planned fleet as files for another system: Kubernetes, Slurm.",
     "up": "Start a fleet and leave it running.",
     "status": "Show the replicas of a running fleet.",
     "logs": "Show a running fleet's logs.",

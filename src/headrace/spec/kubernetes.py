@@ -101,7 +101,7 @@ class KubernetesTarget(Part):
     context: str | None = Field(
         None, description="kubectl context for `up`, `status` and `down`; the current one if unset."
     )
-    provider: Literal["generic", "gke", "eks"] = Field(
+    provider: Literal["generic", "gke", "eks", "bare-metal"] = Field(
         "generic",
         description="Whose labels and storage `up` uses; `render` writes overlays for all.",
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag
 
+from headrace.spec.kubernetes import KubernetesTarget
 from headrace.spec.part import Part
 
 DEFAULT_KIND = "local"
@@ -65,12 +66,6 @@ class SlurmTarget(Part):
         description="The Python on the nodes that has Headrace; the one that renders if left out.",
         examples=["/shared/venv/bin/python"],
     )
-
-
-class KubernetesTarget(Part):
-    """A Kubernetes cluster."""
-
-    kind: Literal["kubernetes"] = Field(description="`kubernetes`: a cluster's API.")
 
 
 KINDS: dict[str, type[Part]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from headrace.spec.fleet import Fleet
 from headrace.spec.target import KINDS
 
 RENDERERS: dict[str, str] = {
+    "kubernetes": "headrace.targets.kubernetes.render",
     "slurm": "headrace.targets.slurm.render",
 }
 """The module that renders for a kind of target; imported when it is asked for."""
@@ -72,3 +74,33 @@ def write(rendered: Rendered, folder: Path, *, force: bool) -> list[Path]:
         replace_file(path, text)
         paths.append(path)
     return paths
+
+
+def difference(rendered: Rendered, folder: Path) -> str:
+    """A unified diff from the folder to what would be written; empty when they are the same.
+
+    Files of the folder that would not be written show as deleted: they are left from before.
+    """
+    present = _texts(folder)
+    parts: list[str] = []
+    for name in sorted({*present, *rendered.files}):
+        before, after = present.get(name), rendered.files.get(name)
+        parts += difflib.unified_diff(
+            (before or "").splitlines(keepends=True),
+            (after or "").splitlines(keepends=True),
+            "/dev/null" if before is None else f"a/{name}",
+            "/dev/null" if after is None else f"b/{name}",
+        )
+    return "".join(parts)
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        return {}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    named = {str(path.relative_to(folder)): path for path in files}
+    return {
+        name: path.read_text(encoding="utf-8", errors="replace")
+        for name, path in named.items()
+        if not any(part.startswith(".") for part in Path(name).parts)
+    }

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.errors import InputError
 from headrace.targets.kubernetes.check.run import RULES, check
-from headrace.targets.kubernetes.render import rendered
+from headrace.targets.kubernetes.render import render
 from tests.targets.kubernetes.fleets import CASES
 from tests.targets.kubernetes.mistakes import (
     MISTAKES,
@@ -32,7 +32,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_found_in_what_is_rendered(case: str, tmp_path: Path) -> None:
-    report = check(write(tmp_path, rendered(CASES[case])))
+    report = check(write(tmp_path, render(CASES[case]).files))
     assert [str(finding) for finding in report.findings] == []
     assert report.unknown == []
     assert report.objects > 15

@@ -9,11 +9,13 @@ from headrace.targets.kubernetes.chart import chart
 from headrace.targets.kubernetes.kustomize import tree
 from headrace.targets.kubernetes.manifests import CLONE_FILE, quota
 from headrace.targets.kubernetes.shape import Shape, shape_of
+from headrace.targets.render import Rendered
 
 
-def rendered(plan: Plan) -> dict[str, str]:
-    """Every file by its path. Pure. Raises InputError as `shape_of`."""
-    return dict(_files(shape_of(plan)))
+def render(plan: Plan) -> Rendered:
+    """The folder, to review, commit and apply. Pure. Raises InputError as `shape_of`."""
+    shape = shape_of(plan)
+    return Rendered(dict(_files(shape)), "headrace check {folder}, then see {folder}/README.md")
 
 
 def _files(shape: Shape) -> Iterator[tuple[str, str]]:
