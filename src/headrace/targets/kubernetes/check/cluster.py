@@ -77,6 +77,11 @@ class Cluster:
         """Everything that makes pods."""
         return [workload for source in self.sources for workload in _workloads(source)]
 
+    @cached_property
+    def containers(self) -> list[tuple[Workload, dict[str, Any]]]:
+        """Every container, those that run before others included, with its workload."""
+        return [(made, container) for made in self.workloads for container in made.all_containers]
+
     def selected(self, selector: Mapping[str, str], namespace: str) -> list[Workload]:
         """The workloads whose pods have these labels; an empty selector selects none here."""
         return [

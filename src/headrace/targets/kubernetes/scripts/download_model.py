@@ -31,7 +31,7 @@ def main() -> int:
     info = HfApi().model_info(model, revision=asked, files_metadata=True)
     print(f"downloading {model} at {info.sha} into {target}", flush=True)
     snapshot_download(model, revision=info.sha, local_dir=target, max_workers=16)
-    broken = wrong_files(target, {file.rfilename: file for file in info.siblings})
+    broken = wrong_files(target, {file.rfilename: file for file in info.siblings or []})
     if broken:
         print(f"error: differ from the hub and were removed: {', '.join(broken)}", file=sys.stderr)
         return 1

@@ -79,12 +79,11 @@ def model_revision(cluster: Cluster) -> Iterator[Fault]:
         revision = option(container, "revision") or ""
         if model and _is_hub_id(model) and not COMMIT.match(revision):
             yield workload.source, f"serves {model} at no fixed revision"
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            env = _values(container)
-            is_download = {"MODEL", "REVISION", "TARGET"} <= set(env)
-            if is_download and not COMMIT.match(env["REVISION"]):
-                yield workload.source, f"downloads {env['MODEL']} at no fixed revision"
+    for workload, container in cluster.containers:
+        env = _values(container)
+        is_download = {"MODEL", "REVISION", "TARGET"} <= set(env)
+        if is_download and not COMMIT.match(env["REVISION"]):
+            yield workload.source, f"downloads {env['MODEL']} at no fixed revision"
 
 
 @rule(

@@ -34,11 +34,10 @@ def port_twice(cluster: Cluster) -> Iterator[Fault]:
     fix="take one of them out",
 )
 def env_twice(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            names = [entry.get("name") for entry in container.get("env") or []]
-            for name in sorted({str(name) for name in names if names.count(name) > 1}):
-                yield workload.source, f"container {container.get('name')} sets {name} twice"
+    for workload, container in cluster.containers:
+        names = [entry.get("name") for entry in container.get("env") or []]
+        for name in sorted({str(name) for name in names if names.count(name) > 1}):
+            yield workload.source, f"container {container.get('name')} sets {name} twice"
 
 
 @rule(

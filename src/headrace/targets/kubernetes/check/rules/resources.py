@@ -32,22 +32,21 @@ UNITS = {
     fix="set the same number of GPUs in limits and requests",
 )
 def gpu_request(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            asked = container.get("resources") or {}
-            limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
-            for name in sorted({*limits, *requests}):
-                if not str(name).endswith(GPU_SUFFIX):
-                    continue
-                limit, request = limits.get(name), requests.get(name, limits.get(name))
-                if str(limit) != str(request):
-                    yield (
-                        workload.source,
-                        (
-                            f"container {container.get('name')} requests {request} and is limited "
-                            f"to {limit} {name}"
-                        ),
-                    )
+    for workload, container in cluster.containers:
+        asked = container.get("resources") or {}
+        limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
+        for name in sorted({*limits, *requests}):
+            if not str(name).endswith(GPU_SUFFIX):
+                continue
+            limit, request = limits.get(name), requests.get(name, limits.get(name))
+            if str(limit) != str(request):
+                yield (
+                    workload.source,
+                    (
+                        f"container {container.get('name')} requests {request} and is limited "
+                        f"to {limit} {name}"
+                    ),
+                )
 
 
 @rule(
@@ -56,19 +55,18 @@ def gpu_request(cluster: Cluster) -> Iterator[Fault]:
     fix="raise the limit, or lower the request",
 )
 def request_over_limit(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            asked = container.get("resources") or {}
-            limits = asked.get("limits") or {}
-            for name, request in (asked.get("requests") or {}).items():
-                if name in limits and quantity(request) > quantity(limits[name]):
-                    yield (
-                        workload.source,
-                        (
-                            f"container {container.get('name')} requests {request} {name}, over "
-                            f"its limit of {limits[name]}"
-                        ),
-                    )
+    for workload, container in cluster.containers:
+        asked = container.get("resources") or {}
+        limits = asked.get("limits") or {}
+        for name, request in (asked.get("requests") or {}).items():
+            if name in limits and quantity(request) > quantity(limits[name]):
+                yield (
+                    workload.source,
+                    (
+                        f"container {container.get('name')} requests {request} {name}, over "
+                        f"its limit of {limits[name]}"
+                    ),
+                )
 
 
 @rule(

@@ -20,12 +20,11 @@ SECRET_OPTION = re.compile(r"^--(api-key|hf-token|token|password)(=|$)")
     fix="use valueFrom.secretKeyRef",
 )
 def secret_as_text(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            for entry in container.get("env") or []:
-                name = str(entry.get("name"))
-                if SECRET_NAME.search(name) and entry.get("value"):
-                    yield workload.source, f"container {container.get('name')} has {name} as text"
+    for workload, container in cluster.containers:
+        for entry in container.get("env") or []:
+            name = str(entry.get("name"))
+            if SECRET_NAME.search(name) and entry.get("value"):
+                yield workload.source, f"container {container.get('name')} has {name} as text"
 
 
 @rule(
@@ -34,12 +33,11 @@ def secret_as_text(cluster: Cluster) -> Iterator[Fault]:
     fix="pass it by an environment variable from a Secret (VLLM_API_KEY, HF_TOKEN)",
 )
 def secret_in_command(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            for word in words(container):
-                if SECRET_OPTION.match(word):
-                    option = word.partition("=")[0]
-                    yield workload.source, f"container {container.get('name')} is given {option}"
+    for workload, container in cluster.containers:
+        for word in words(container):
+            if SECRET_OPTION.match(word):
+                option = word.partition("=")[0]
+                yield workload.source, f"container {container.get('name')} is given {option}"
 
 
 @rule(

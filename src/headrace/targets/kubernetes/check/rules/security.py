@@ -14,11 +14,10 @@ from headrace.targets.kubernetes.check.found import Fault, rule
     fix="name the image by digest: NAME@sha256:... (`crane digest NAME:TAG` prints it)",
 )
 def image_pinned(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            image = str(container.get("image", ""))
-            if "@sha256:" not in image and "{{" not in image:
-                yield workload.source, f"the image {image!r} is not named by its digest"
+    for workload, container in cluster.containers:
+        image = str(container.get("image", ""))
+        if "@sha256:" not in image and "{{" not in image:
+            yield workload.source, f"the image {image!r} is not named by its digest"
 
 
 @rule(
@@ -42,13 +41,12 @@ def runs_as_root(cluster: Cluster) -> Iterator[Fault]:
     fix="set allowPrivilegeEscalation: false and capabilities.drop: [ALL]",
 )
 def privileges(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            context = container.get("securityContext") or {}
-            dropped = (context.get("capabilities") or {}).get("drop") or []
-            safe = context.get("allowPrivilegeEscalation") is False and "ALL" in dropped
-            if context.get("privileged") or not safe:
-                yield workload.source, f"container {container.get('name')} keeps privileges"
+    for workload, container in cluster.containers:
+        context = container.get("securityContext") or {}
+        dropped = (context.get("capabilities") or {}).get("drop") or []
+        safe = context.get("allowPrivilegeEscalation") is False and "ALL" in dropped
+        if context.get("privileged") or not safe:
+            yield workload.source, f"container {container.get('name')} keeps privileges"
 
 
 @rule(

@@ -14,17 +14,16 @@ from headrace.targets.kubernetes.check.found import Fault, Source, rule
     fix="declare the volume, or correct the name",
 )
 def volume_undeclared(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            for mount in container.get("volumeMounts") or []:
-                if mount.get("name") not in workload.volumes:
-                    yield (
-                        workload.source,
-                        (
-                            f"container {container.get('name')} mounts the volume "
-                            f"{mount.get('name')!r}, which is not declared"
-                        ),
-                    )
+    for workload, container in cluster.containers:
+        for mount in container.get("volumeMounts") or []:
+            if mount.get("name") not in workload.volumes:
+                yield (
+                    workload.source,
+                    (
+                        f"container {container.get('name')} mounts the volume "
+                        f"{mount.get('name')!r}, which is not declared"
+                    ),
+                )
 
 
 @rule(
@@ -33,11 +32,10 @@ def volume_undeclared(cluster: Cluster) -> Iterator[Fault]:
     fix="mount one of them elsewhere",
 )
 def mount_path_twice(cluster: Cluster) -> Iterator[Fault]:
-    for workload in cluster.workloads:
-        for container in workload.all_containers:
-            paths = [mount.get("mountPath") for mount in container.get("volumeMounts") or []]
-            for path in sorted({str(path) for path in paths if paths.count(path) > 1}):
-                yield workload.source, f"container {container.get('name')} mounts {path} twice"
+    for workload, container in cluster.containers:
+        paths = [mount.get("mountPath") for mount in container.get("volumeMounts") or []]
+        for path in sorted({str(path) for path in paths if paths.count(path) > 1}):
+            yield workload.source, f"container {container.get('name')} mounts {path} twice"
 
 
 @rule(
