@@ -14,14 +14,25 @@ from headrace.targets.deployment import Deployment
 
 def down(
     name: Annotated[
-        str | None, typer.Argument(help="The fleet; may be left out when one runs.")
+        str | None,
+        typer.Argument(
+            help="The fleet, or its file when it is on a cluster; may be left out when one runs."
+        ),
     ] = None,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="On a cluster: remove the model's volumes too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the last state as JSON.")] = False,
 ) -> None:
     """Drain and stop a running fleet."""
+    from headrace.cli.kubernetes import down_on_cluster, fleet_on_cluster
     from headrace.targets.local import registry
     from headrace.targets.local.fleet import attach, stop
 
+    on_cluster = fleet_on_cluster(name)
+    if on_cluster:
+        down_on_cluster(*on_cluster, volumes=volumes, json=json)
+        return
     entry = registry.find(name)
     with console.status(f"stopping {entry.name}: requests in flight may finish") as line:
         last = stop(

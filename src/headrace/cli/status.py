@@ -23,11 +23,20 @@ COLOURS = {
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="The fleet; may be left out when one runs.")
+        str | None,
+        typer.Argument(
+            help="The fleet, or its file when it is on a cluster; may be left out when one runs."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show the replicas of a running fleet."""
+    from headrace.cli.kubernetes import fleet_on_cluster, status_on_cluster
+
+    on_cluster = fleet_on_cluster(name)
+    if on_cluster:
+        status_on_cluster(*on_cluster, json=json)
+        return
     deployment = current_state(name)
     if json:
         print_json(deployment)

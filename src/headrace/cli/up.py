@@ -19,7 +19,13 @@ def up(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/<id> if unset.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files in the folder.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Overwrite files in the folder; on a cluster, fields that others have set.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the deployment on stdout.")] = False,
 ) -> None:
     """Start a fleet and leave it running."""
@@ -29,6 +35,11 @@ def up(
     from headrace.spec.load import load_fleet
 
     fleet = load_fleet(fleet_file)
+    if fleet.target.kind == "kubernetes":
+        from headrace.cli.kubernetes import up_on_cluster
+
+        up_on_cluster(fleet, fleet_file, force=force, json=json)
+        return
     require_local(fleet, fleet_file)
     planned = plan_for(fleet, fleet_file)
     show_plan(planned, brief=True)

@@ -1,0 +1,1 @@
+"""A fleet on a real cluster: applied, watched and removed through the API."""
