@@ -28,7 +28,9 @@ FORGOTTEN_LIMIT = 64
 class Scheduler:
     """One replica's queue, running batch and pages. Call `schedule` and `finish` in turn."""
 
-    def __init__(self, spec: SchedulerSpec, seed: int = 0) -> None:
+    def __init__(
+        self, spec: SchedulerSpec, seed: int = 0, acceptance: Acceptance | None = None
+    ) -> None:
         self.spec = spec
         self.counters = Counters(accepted_per_position=[0] * spec.mtp_depth)
         self.free_pages = spec.cache.pages
@@ -36,7 +38,7 @@ class Scheduler:
         self._verified = 1 + spec.mtp_depth
         if spec.max_num_batched_tokens < self._verified or spec.max_num_seqs < 1:
             raise ValueError(f"no sequence can decode within {spec}")
-        self._acceptance = Acceptance(spec.mtp_depth, spec.acceptance, seed)
+        self._acceptance = acceptance or Acceptance(spec.mtp_depth, spec.acceptance, seed)
         self._queue: deque[Sequence] = deque()
         self._decoding: list[Sequence] = []
         """Never changed in place: a step in flight holds this very list."""
@@ -230,7 +232,9 @@ class Scheduler:
         last prompt token is always computed, for it yields the first output. Shared pages count
         for every sequence that uses them, as in the planner's memory model.
         """
-        hit = int(sequence.prompt_tokens * self.spec.prefix_hit_rate)
+        hit = sequence.hit_tokens
+        if hit is None:
+            hit = int(sequence.prompt_tokens * self.spec.prefix_hit_rate)
         sequence.computed = min(hit, sequence.target - 1)
         sequence.running = True
         self.waiting -= 1

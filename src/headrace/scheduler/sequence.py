@@ -11,7 +11,8 @@ class Sequence:
     `payload` is the owner's own: the scheduler never looks at it. `length` is the prompt and all
     output so far, `end` the length at which it is done. `new_tokens` is what the last finished
     step produced. While it is in prefill, `computed` of `target` tokens are in the cache; after a
-    preemption `target` includes the output that must be computed again.
+    preemption `target` includes the output that must be computed again. `hit_tokens`, where its
+    owner knows them, are the prompt tokens in the cache already; else the spec's hit rate counts.
     """
 
     __slots__ = (
@@ -20,6 +21,7 @@ class Sequence:
         "computed",
         "end",
         "finished",
+        "hit_tokens",
         "length",
         "new_tokens",
         "pages",
@@ -31,7 +33,14 @@ class Sequence:
         "target",
     )
 
-    def __init__(self, prompt_tokens: int, output_tokens: int, payload: Any = None) -> None:
+    def __init__(
+        self,
+        prompt_tokens: int,
+        output_tokens: int,
+        payload: Any = None,
+        hit_tokens: int | None = None,
+    ) -> None:
+        self.hit_tokens = hit_tokens
         self.prompt_tokens = prompt_tokens
         self.payload = payload
         self.length = prompt_tokens

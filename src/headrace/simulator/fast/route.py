@@ -1,0 +1,122 @@
+"""`router.Router` over arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headrace.simulator.fast import columns as c
+from headrace.simulator.fast.chance import below, hashed
+from headrace.simulator.fast.compiling import compiled
+from headrace.simulator.router import AFFINITY_KEY
+from headrace.simulator.scenario import POLICIES
+
+CONNECTION, TURN, LEAST = (
+    POLICIES.index("random-connection"),
+    POLICIES.index("round-robin"),
+    POLICIES.index("least-request"),
+)
+FOREVER = 1 << 62
+
+
+@compiled
+def gateway_of(s, request):
+    """The gateway that its client is connected to."""
+    number = s.asked[request, c.LANE] if s.counts[c.CLOSED] == 1 else request
+    return np.int64(number) % s.counts[c.GATEWAYS]
+
+
+@compiled
+def pick(s, request, gateway, role):
+    """The replica for a request; -1 without backends."""
+    count = s.gateway[gateway, c.BACKENDS + role]
+    if count == 0:
+        return np.int64(-1)
+    policy = s.counts[c.POLICY]
+    if policy == CONNECTION:
+        return _connection(s, request, gateway, role, count)
+    if policy == TURN:
+        return _next_in_turn(s, request, gateway, role, count)
+    if policy == LEAST:
+        return _least(s, gateway, role, count)
+    return _by_prefix(s, request, gateway, role, count)
+
+
+@compiled
+def _draw(s, gateway, count):
+    number = s.gateway[gateway, c.GATEWAY_DRAWN]
+    s.gateway[gateway, c.GATEWAY_DRAWN] = number + 1
+    return below(
+        s.gateway[gateway, c.GATEWAY_KEYS + 0],
+        s.gateway[gateway, c.GATEWAY_KEYS + 1],
+        number,
+        count,
+    )
+
+
+@compiled
+def _connection(s, request, gateway, role, count):
+    if s.counts[c.CLOSED] == 0:
+        return s.backends[role, gateway, 0, _draw(s, gateway, count)]
+    lane = s.asked[request, c.LANE]
+    replica = s.lanes[lane, c.CONNECTED + role]
+    known = replica >= 0 and s.backends[role, gateway, 1, replica] == 1
+    if not known or s.lanes[lane, c.CONNECTION_LEFT + role] == 0:
+        replica = s.backends[role, gateway, 0, _draw(s, gateway, count)]
+        s.lanes[lane, c.CONNECTED + role] = replica
+        most = s.counts[c.PER_CONNECTION]
+        s.lanes[lane, c.CONNECTION_LEFT + role] = most if most > 0 else FOREVER
+    s.lanes[lane, c.CONNECTION_LEFT + role] -= 1
+    return replica
+
+
+@compiled
+def _next_in_turn(s, request, gateway, role, count):
+    source = np.int64(s.asked[request, c.LANE]) if s.counts[c.CLOSED] == 1 else np.int64(request)
+    chance = hashed(
+        s.gateway[gateway, c.GATEWAY_KEYS + 1], s.gateway[gateway, c.GATEWAY_KEYS + 0], source
+    )
+    worker = np.int64(chance) % s.counts[c.WORKERS]
+    turn = s.turns[role, gateway, worker]
+    s.turns[role, gateway, worker] = turn + 1
+    return s.backends[role, gateway, 0, turn % count]
+
+
+@compiled
+def _load(s, gateway, replica):
+    return s.of[replica, c.SEEN] if s.seconds[c.STALE_S] > 0 else s.sent_by[gateway, replica]
+
+
+@compiled
+def _least(s, gateway, role, count):
+    best = np.int64(-1)
+    least = np.int64(0)
+    choices = s.counts[c.CHOICES]
+    everyone = choices >= count
+    first = _draw(s, gateway, count) if everyone else 0
+    for i in range(count if everyone else choices):
+        at = (first + i) % count if everyone else _draw(s, gateway, count)
+        replica = s.backends[role, gateway, 0, at]
+        load = _load(s, gateway, replica)
+        if best < 0 or load < least:
+            best, least = replica, load
+    return best
+
+
+@compiled
+def _by_prefix(s, request, gateway, role, count):
+    points = s.gateway[gateway, c.RING + role]
+    key = np.int64(s.asked[request, c.GROUP]) if s.counts[c.GROUPS] > 0 else np.int64(request)
+    most = s.seconds[c.BOUND] * (s.gateway[gateway, c.SENT_SUM] + 1) / count
+    sought = np.int64(hashed(AFFINITY_KEY, AFFINITY_KEY, key))
+    at, behind = 0, points
+    while at < behind:
+        middle = (at + behind) // 2
+        if s.ring[role, gateway, 0, middle] < sought:
+            at = middle + 1
+        else:
+            behind = middle
+    for i in range(points):
+        replica = s.ring[role, gateway, 1, (at + i) % points]
+        if s.sent_by[gateway, replica] + 1 <= most:
+            return replica
+    return s.ring[role, gateway, 1, at % points]

@@ -1,0 +1,112 @@
+"""`StepModel.step_s` over plain arrays: the one place that a new field of it touches.
+
+A test holds it against the model's own method, term by term in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.perf.step import StepModel
+from headrace.simulator.fast.compiling import compiled
+
+SCALARS = (
+    "verified",
+    "sample_s_per_row",
+    "attention_s",
+    "attention_s_per_context_token",
+    "state_s_per_sequence",
+    "prefill_attention_s_per_context_token",
+    "prefill_state_s_per_token",
+    "elementwise_s_per_token",
+    "collective_s",
+    "collective_s_per_token",
+    "draft_s",
+    "draft_s_per_sequence",
+    "host_s",
+    "host_s_per_sequence",
+    "mixed_s",
+)
+(
+    VERIFIED,
+    SAMPLE,
+    ATTENTION,
+    ATTENTION_CONTEXT,
+    STATE,
+    PREFILL_ATTENTION,
+    PREFILL_STATE,
+    ELEMENTWISE,
+    COLLECTIVE,
+    COLLECTIVE_TOKEN,
+    DRAFT,
+    DRAFT_SEQUENCE,
+    HOST,
+    HOST_SEQUENCE,
+    MIXED,
+) = range(len(SCALARS))
+"""Where each stands in a row of scalars."""
+CURVES = ("grid", "gemm_s", "head_s")
+
+
+class StepTimes(NamedTuple):
+    """The coefficients of all models, a row for each."""
+
+    scalars: NDArray[np.float64]
+    curves: NDArray[np.float64]
+    """Model x (grid, GEMM, head) x points; shorter grids are filled up by their last piece."""
+    points: NDArray[np.int64]
+
+
+def step_times(models: list[StepModel]) -> StepTimes:
+    """The arrays of these models."""
+    most = max(len(model.grid) for model in models)
+    curves = np.zeros((len(models), len(CURVES), most))
+    for row, model in zip(curves, models, strict=True):
+        for line, name in zip(row, CURVES, strict=True):
+            values = getattr(model, name)
+            line[: len(values)] = values
+    return StepTimes(
+        scalars=np.array([[getattr(model, name) for name in SCALARS] for model in models]),
+        curves=curves,
+        points=np.array([len(model.grid) for model in models]),
+    )
+
+
+@compiled
+def interpolated(grid, values, points, x):
+    """As `perf.step.interpolated`."""
+    if x <= grid[0]:
+        return values[0]
+    low, high = 0, points
+    while low < high:
+        middle = (low + high) // 2
+        if grid[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    right = min(low, points - 1)
+    left = right - 1
+    share = (x - grid[left]) / (grid[right] - grid[left])
+    return values[left] + share * (values[right] - values[left])
+
+
+@compiled
+def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
+    """Seconds of a step. The last five are the fields of a `StepBatch`, in its order."""
+    c = times.scalars[model]
+    grid, points = times.curves[model, 0], times.points[model]
+    decoded = decoding * c[VERIFIED]
+    tokens = decoded + prompt
+    rows = decoded + prompts
+    total = interpolated(grid, times.curves[model, 1], points, tokens)
+    total += interpolated(grid, times.curves[model, 2], points, rows) + c[SAMPLE] * rows
+    total += c[ATTENTION] + c[ATTENTION_CONTEXT] * context + c[PREFILL_ATTENTION] * prompt_context
+    total += c[STATE] * decoding + c[PREFILL_STATE] * prompt
+    total += c[ELEMENTWISE] * tokens
+    total += c[COLLECTIVE] + c[COLLECTIVE_TOKEN] * tokens
+    total += c[DRAFT] + c[DRAFT_SEQUENCE] * decoding
+    total += c[HOST] + c[HOST_SEQUENCE] * decoding + c[MIXED] * (prompts / (prompts + 0.05))
+    return total

@@ -1,0 +1,177 @@
+"""What is asked of a fleet: how many requests are sent when, and how long they are. Seeded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.loadgen.schedule import spread_lengths
+from headrace.simulator.requests import Requests, blank
+
+FIRST_LENGTHS, SECOND_LENGTHS, GROUPS, ARRIVALS = range(4)
+"""Streams of chance; each column has its own, so that blocks of any size give the same rows."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Lengths of requests. `spread` 0.2 draws them uniformly from 80 to 120 % of the mean."""
+
+    input_tokens: int
+    output_tokens: int
+    spread: float = 0.0
+    prefix_groups: int = 0
+    prefix_share: float = 0.0
+    """Share of the prompt that all requests of a group have in common."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A held number of requests in flight, as the load generator holds them.
+
+    The first wave has lengths spread over 1..output_tokens and is ramped: only `ramp` of it wait
+    for their first token at a time. `together` sends all at once, at full length.
+    """
+
+    concurrency: int
+    together: bool = False
+    ramp_share: float = 0.05
+    ramp_least: int = 8
+
+    @property
+    def at_once(self) -> int:
+        """Requests of the first wave that are sent at time 0."""
+        if self.together:
+            return self.concurrency
+        return min(self.concurrency, max(self.ramp_least, int(self.concurrency * self.ramp_share)))
+
+
+@dataclass(frozen=True)
+class Open:
+    """Arrivals at a rate: Poisson, or in bursts (`variation` is the gaps' deviation over mean)."""
+
+    rate: float
+    variation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Poisson arrivals whose rate follows straight lines between points of time."""
+
+    times_s: tuple[float, ...]
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Recorded requests: times from 0, ascending, and their lengths."""
+
+    sent_s: NDArray[np.float64]
+    input_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+
+
+Arrivals = Closed | Open | Curve | Trace
+
+
+@dataclass
+class Workload:
+    """A load. `requests` gives all of an open loop, `block` the next rows of a closed one."""
+
+    arrivals: Arrivals
+    shape: Shape
+    seed: int = 0
+    _random: list[np.random.Generator] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again: the same rows once more."""
+        self._random = [np.random.default_rng([self.seed, 17, stream]) for stream in range(4)]
+
+    @property
+    def closed(self) -> Closed | None:
+        """The closed loop, if it is one."""
+        return self.arrivals if isinstance(self.arrivals, Closed) else None
+
+    def requests(self, duration_s: float, expected: int = 0) -> Requests:
+        """The table to simulate with. `expected` rows are made for a closed loop at first."""
+        self.reset()
+        arrivals = self.arrivals
+        if isinstance(arrivals, Closed):
+            return self.block(max(expected, 2 * arrivals.concurrency))
+        if isinstance(arrivals, Trace):
+            within = arrivals.sent_s <= duration_s
+            return blank(
+                arrivals.input_tokens[within].astype(np.int32),
+                arrivals.output_tokens[within].astype(np.int32),
+                sent_s=arrivals.sent_s[within].astype(float),
+            )
+        return self.block(sent_s=self._arrival_times(arrivals, duration_s))
+
+    def block(self, count: int = 0, sent_s: NDArray[np.float64] | None = None) -> Requests:
+        """The next rows."""
+        count = count if sent_s is None else len(sent_s)
+        shape = self.shape
+        prompts = self._lengths(shape.input_tokens, count, FIRST_LENGTHS)
+        grouped = shape.prefix_groups > 0
+        draws = self._random[GROUPS].random(count) if grouped else None
+        return blank(
+            prompts,
+            self._lengths(shape.output_tokens, count, SECOND_LENGTHS),
+            sent_s=sent_s,
+            group=None if draws is None else (draws * shape.prefix_groups).astype(np.int32),
+            prefix_tokens=(prompts * shape.prefix_share).astype(np.int32) if grouped else None,
+            closed=sent_s is None,
+        )
+
+    def warm_lengths(self) -> NDArray[np.int32]:
+        """Output tokens of a closed loop's first wave, one for every place."""
+        closed = self.closed
+        assert closed is not None
+        if closed.together:
+            return np.zeros(closed.concurrency, np.int32)
+        tokens = self.shape.output_tokens
+        return np.array(spread_lengths(tokens, closed.concurrency, self.seed), np.int32)
+
+    def _lengths(self, mean: int, count: int, stream: int) -> NDArray[np.int32]:
+        if self.shape.spread == 0:
+            return np.full(count, mean, np.int32)
+        factor = 1 + self.shape.spread * (2 * self._random[stream].random(count) - 1)
+        return np.maximum(1, np.rint(mean * factor)).astype(np.int32)
+
+    def _arrival_times(self, arrivals: Open | Curve, duration_s: float) -> NDArray[np.float64]:
+        random = self._random[ARRIVALS]
+        if isinstance(arrivals, Open):
+            shape = 1 / arrivals.variation**2
+            return _until(duration_s * arrivals.rate, random, shape) / arrivals.rate
+        times, rates = np.array(arrivals.times_s), np.array(arrivals.rates)
+        return _warped(times, rates, random, duration_s)
+
+
+def _until(total: float, random: np.random.Generator, shape: float) -> NDArray[np.float64]:
+    """Points at a mean distance of 1 from 0 to `total`; the gaps are gamma-distributed."""
+    parts, last = [], 0.0
+    while last < total:
+        count = int((total - last) * 1.01) + 100
+        gaps = random.exponential(1, count) if shape == 1 else random.gamma(shape, 1 / shape, count)
+        gaps[0] += last
+        parts.append(np.cumsum(gaps, out=gaps))
+        last = float(gaps[-1])
+    points = np.concatenate(parts)
+    return points[: np.searchsorted(points, total, "right")]
+
+
+def _warped(
+    times: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    random: np.random.Generator,
+    duration_s: float,
+) -> NDArray[np.float64]:
+    """Arrivals of a changing rate: those of a constant one, on a clock that its integral drives."""
+    fine = np.linspace(0.0, duration_s, max(2, 64 * len(times)))
+    rate = np.interp(fine, times, rates)
+    total = np.concatenate([[0.0], np.cumsum(np.diff(fine) * (rate[1:] + rate[:-1]) / 2)])
+    return np.interp(_until(float(total[-1]), random, 1.0), total, fine)
