@@ -81,5 +81,3 @@ def balance(fleet: Any, scenario: Scenario, healthy: set[int]) -> None:
         for role in (0, 1):
             ids = [r for r in sorted(healthy) if scenario.role_of[r] == role]
             fleet.set_backends(gateway, role, np.array(ids, np.int64))
-
-
