@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.loadgen.lengths import AnyLengths, Uniform
 from headrace.perf.step import StepBatch
 from headrace.simulator.reference import ReferenceFleet
 from headrace.simulator.scenario import POLICIES, Client, Gateways, Scenario, Transfer
@@ -59,7 +60,12 @@ gateways = st.builds(
 )
 clients = st.builds(Client, chunk_s=st.sampled_from([0.0, 0.0003]))
 arrivals = st.one_of(
-    st.builds(Closed, concurrency=st.integers(1, 60), together=st.booleans()),
+    st.builds(
+        Closed,
+        concurrency=st.integers(1, 60),
+        together=st.booleans(),
+        requests=st.sampled_from([0, 80]),
+    ),
     st.builds(Open, rate=st.floats(0.5, 60), variation=st.sampled_from([1.0, 3.0])),
     st.just(Curve((0.0, 2.0, 4.0), (5.0, 60.0, 1.0))),
 )
@@ -92,12 +98,17 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
+def lengths(most: int) -> st.SearchStrategy[AnyLengths | int]:
+    return st.integers(1, most).flatmap(
+        lambda high: st.sampled_from([high, Uniform(low=(high + 1) // 2, high=high)])
+    )
+
+
 @st.composite
 def workloads(draw: st.DrawFn, groups: int) -> Workload:
     shape = Shape(
-        draw(st.integers(1, 120)),
-        draw(st.integers(1, 60)),
-        spread=draw(st.sampled_from([0.0, 0.5])),
+        draw(lengths(120)),
+        draw(lengths(60)),
         prefix_groups=groups,
         prefix_share=0.6,
     )

@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "down": "Drain and stop a running fleet.",
     "bench": "Load any OpenAI-compatible server and measure it.",
     "report": "Write an HTML report of one run, or of several side by side.",
+    "simulate": "Simulate a planned fleet: scaling, policies, failures, cost.",
     "validate": "Predict measured points and show the errors by cell.",
     "calibrate": "Teach the performance model from your own runs.",
     "check": "Find what is wrong with Kubernetes manifests, without a cluster.",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from headrace import __version__
+from headrace.report.chart import Chart
 from headrace.report.data import RunData
 from headrace.report.many import ManyPage, many_page
 from headrace.report.one import OnePage, one_page
@@ -21,9 +22,26 @@ STYLES = ("uplot/uPlot.min.css", "report.css")
 SCRIPTS = ("uplot/uPlot.iife.min.js", "report.js")
 
 
+class View(Protocol):
+    """What a page's template is given; templates ask for more."""
+
+    @property
+    def template(self) -> str:
+        """Its file."""
+
+    @property
+    def charts(self) -> list[Chart]:
+        """All that report.js draws."""
+
+
 def render(runs: Sequence[RunData]) -> str:
     """The page of one run, or of several side by side."""
     view: OnePage | ManyPage = one_page(runs[0]) if len(runs) == 1 else many_page(runs)
+    return rendered(view)
+
+
+def rendered(view: View) -> str:
+    """Any view through its own template."""
     template = _environment().get_template(view.template)
     return template.render(
         view=view,

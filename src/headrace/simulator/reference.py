@@ -117,10 +117,15 @@ class ReferenceFleet:
                 self.requests.sent += 1
                 self._reach_gateway(self.requests.sent - 1)
                 continue
-            if self._heap[0][2] == Event.SEND and self.requests.sent == self.requests.capacity:
+            if self._heap[0][2] == Event.SEND and self._is_used_up():
                 return False
             self._now_s, number, event, what = heapq.heappop(self._heap)
             self._happen(number, event, what)
+
+    def _is_used_up(self) -> bool:
+        requests, closed = self.requests, self.closed
+        over = closed is not None and 0 < closed.requests <= requests.sent
+        return requests.sent == requests.capacity and not over
 
     def _next_arrival_s(self) -> float:
         requests = self.requests
@@ -162,6 +167,9 @@ class ReferenceFleet:
     def _send(self, lane: int) -> None:
         requests = self.requests
         request = requests.sent
+        assert self.closed is not None
+        if 0 < self.closed.requests <= request:
+            return
         requests.sent += 1
         requests.sent_s[request] = self._now_s
         requests.lane[request] = lane

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.loadgen.lengths import AnyLengths, Fixed, as_lengths
 from headrace.loadgen.schedule import spread_lengths
 from headrace.simulator.requests import Requests, blank
 
@@ -16,11 +17,10 @@ FIRST_LENGTHS, SECOND_LENGTHS, GROUPS, ARRIVALS = range(4)
 
 @dataclass(frozen=True)
 class Shape:
-    """Lengths of requests. `spread` 0.2 draws them uniformly from 80 to 120 % of the mean."""
+    """Lengths of requests, and what their prompts have in common."""
 
-    input_tokens: int
-    output_tokens: int
-    spread: float = 0.0
+    input_tokens: int | AnyLengths
+    output_tokens: int | AnyLengths
     prefix_groups: int = 0
     prefix_share: float = 0.0
     """Share of the prompt that all requests of a group have in common."""
@@ -36,6 +36,8 @@ class Closed:
 
     concurrency: int
     together: bool = False
+    requests: int = 0
+    """After so many in all, places stay empty; 0: the load goes on without end."""
     ramp_share: float = 0.05
     ramp_least: int = 8
 
@@ -133,14 +135,15 @@ class Workload:
         assert closed is not None
         if closed.together:
             return np.zeros(closed.concurrency, np.int32)
-        tokens = self.shape.output_tokens
+        tokens = round(as_lengths(self.shape.output_tokens).mean)
         return np.array(spread_lengths(tokens, closed.concurrency, self.seed), np.int32)
 
-    def _lengths(self, mean: int, count: int, stream: int) -> NDArray[np.int32]:
-        if self.shape.spread == 0:
-            return np.full(count, mean, np.int32)
-        factor = 1 + self.shape.spread * (2 * self._random[stream].random(count) - 1)
-        return np.maximum(1, np.rint(mean * factor)).astype(np.int32)
+    def _lengths(self, asked: int | AnyLengths, count: int, stream: int) -> NDArray[np.int32]:
+        lengths = as_lengths(asked)
+        if isinstance(lengths, Fixed):
+            return np.full(count, lengths.tokens, np.int32)
+        table = np.array(lengths.table(), np.int32)
+        return table[(self._random[stream].random(count) * len(table)).astype(np.int64)]
 
     def _arrival_times(self, arrivals: Open | Curve, duration_s: float) -> NDArray[np.float64]:
         random = self._random[ARRIVALS]

@@ -40,7 +40,7 @@ def advance(s, until_s):
             _reach_gateway(s, s.counts[c.SENT] - 1)
             continue
         kind, number = divmod(s.heap_what[0], KIND)
-        if kind == SEND and s.counts[c.SENT] == rows:
+        if kind == SEND and rows == s.counts[c.SENT] < s.counts[c.LIMIT]:
             return REQUESTS_USED_UP
         order = s.heap_order[0]
         s.seconds[c.NOW_S] = event_s
@@ -68,6 +68,8 @@ def _happen(s, kind, number, order):
 @compiled
 def _send(s, lane):
     request = s.counts[c.SENT]
+    if request >= s.counts[c.LIMIT]:
+        return
     s.counts[c.SENT] = request + 1
     s.when[request, c.SENT_S] = s.seconds[c.NOW_S]
     s.asked[request, c.LANE] = lane

@@ -187,6 +187,7 @@ def _counts(scenario: Scenario, closed: Closed | None) -> I8:
     gateways = scenario.gateways
     table = np.zeros(c.COUNTS, np.int64)
     table[c.CLOSED] = closed is not None
+    table[c.LIMIT] = closed.requests if closed and closed.requests else 2**62
     table[c.LANES] = closed.concurrency if closed else 0
     table[c.WARM_LEFT] = 0 if closed is None or closed.together else closed.concurrency
     table[c.POLICY] = POLICIES.index(gateways.policy)

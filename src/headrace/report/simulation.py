@@ -1,0 +1,291 @@
+"""The page of a simulation: whatever lists its answer has, as cards, charts and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headrace.report.chart import Axis, Chart, Mark, Series, Table
+from headrace.report.page import rendered
+from headrace.report.parts import Card, Fact
+from headrace.report.words import NOTHING, milliseconds, number, percent, seconds, usd
+from headrace.simulator.result import Figures, Simulation, SizeRow, Timeline
+
+KIND = "simulated"
+WARNING = (
+    "Nothing on this page was measured. A fleet was simulated in virtual time: step times come "
+    "from Headrace's performance model, batching from the scheduler that its simulated engine runs."
+)
+
+
+@dataclass(frozen=True)
+class SimulationPage:
+    """`simulation.html.j2`'s view."""
+
+    title: str
+    heading: str
+    simulated: str
+    question: str
+    identity: list[Fact]
+    cards: list[Card]
+    charts: list[Chart]
+    tables: list[Table]
+    assumptions: list[str]
+    command: str
+    template: str = field(default="simulation.html.j2")
+
+
+def simulation_page(found: Simulation) -> str:
+    """The page as HTML."""
+    return rendered(_view(found))
+
+
+def _view(found: Simulation) -> SimulationPage:
+    name = f"{found.name} on {found.gpus} × {found.gpu}"
+    return SimulationPage(
+        title=f"Simulated · {name}",
+        heading=name,
+        simulated=WARNING,
+        question=found.question,
+        identity=_identity(found),
+        cards=_cards(found),
+        charts=[*_scaling_charts(found), *_rate_charts(found), *_day_charts(found), *_time(found)],
+        tables=tables(found),
+        assumptions=found.assumptions,
+        command=found.command,
+    )
+
+
+def _identity(found: Simulation) -> list[Fact]:
+    return [
+        Fact("Model", found.model),
+        Fact("Simulated time", seconds(found.simulated_s)),
+        Fact("Took", seconds(found.elapsed_s)),
+        Fact("Core", "compiled" if found.quick else "reference (numba is not installed)"),
+    ]
+
+
+def _cards(found: Simulation) -> list[Card]:
+    if found.total_tok_s is None:
+        return []
+    rate = found.total_tok_s
+    said = f"{rate / 1e6:.3f}M" if rate >= 1e6 else number(rate)
+    cards = [Card("Throughput", said, "total tok/s", "input + output", KIND)]
+    if found.latency_ms is not None:
+        for label, d in (("TPOT", found.latency_ms.tpot), ("TTFT", found.latency_ms.ttft)):
+            p99 = f"p99 {milliseconds(d.p99)}"
+            cards.append(Card(label, milliseconds(d.p50), "median", p99, KIND))
+    cards.append(Card("Cost", usd(found.usd_per_million_tokens), "per million", "tokens", KIND))
+    failed = found.requests.get("failed", 0)
+    done = f"{found.requests.get('completed', 0):,}"
+    return [*cards, Card("Requests", done, "completed", f"{failed:,} failed", KIND)]
+
+
+def _scaling_charts(found: Simulation) -> list[Chart]:
+    rows = found.scaling
+    if not rows:
+        return []
+    series = [Series("Simulated", [1 - row.efficiency for row in rows], "line", "measured")]
+    known = [row.published_total_tok_s for row in rows]
+    if known[0] is not None and any(known):
+        each = known[0] / rows[0].nodes
+        shares = [1 - k / r.nodes / each if k else None for k, r in zip(known, rows, strict=True)]
+        series.append(Series("Published", shares, "points", "second"))
+    return [
+        Chart(
+            id="scaling",
+            title="Lost in scaling",
+            about="By how much the throughput per node is below the first row's.",
+            x=[row.nodes for row in rows],
+            x_axis=Axis("Nodes", "count"),
+            y_axis=Axis("Lost", "share"),
+            series=tuple(series),
+        )
+    ]
+
+
+def _rate_charts(found: Simulation) -> list[Chart]:
+    rows = [row for row in found.rates if row.figures.latency_ms is not None]
+    if not rows:
+        return []
+    x = [row.asked_request_s for row in rows]
+    latency = [row.figures.latency_ms for row in rows]
+    tpot = [item.tpot.p99 if item else None for item in latency]
+    ttft = [item.ttft.p99 if item else None for item in latency]
+    axis = Axis("Requests per second", "rate")
+    return [
+        Chart(
+            id=name.lower(),
+            title=f"{name} p99 over the arrival rate",
+            about="Poisson arrivals; where the line turns up, the fleet no longer keeps up.",
+            x=x,
+            x_axis=axis,
+            y_axis=Axis(f"{name} p99", "ms"),
+            series=(Series(f"{name} p99", values, "line", "measured"),),
+        )
+        for name, values in (("TPOT", tpot), ("TTFT", ttft))
+    ]
+
+
+def _day_charts(found: Simulation) -> list[Chart]:
+    if not found.hours:
+        return []
+    axis = Axis("Hour", "count")
+    x = [row.hour for row in found.hours]
+    cost = [row.usd for row in found.hours]
+    replicas = [row.replicas_mean for row in found.hours]
+    return [
+        Chart(
+            "cost",
+            "Cost by hour",
+            "USD for the replicas that took requests in each hour.",
+            x,
+            axis,
+            Axis("USD", "rate"),
+            (Series("USD", cost, "bars", "measured"),),
+        ),
+        Chart(
+            "replicas",
+            "Replicas by hour",
+            "Mean number of replicas that took requests.",
+            x,
+            axis,
+            Axis("Replicas", "count"),
+            (Series("Replicas", replicas, "line", "measured"),),
+        ),
+    ]
+
+
+def _time(found: Simulation) -> list[Chart]:
+    line = found.timeline
+    if line is None:
+        return []
+    marks = tuple(Mark(e.at_s, e.what, "bad") for e in found.events if "failed" in e.what)[:3]
+    charts = [
+        ("throughput", "Throughput over time", "Total tok/s", "rate", line.total_tok_s),
+        ("flight", "Requests in flight", "Requests", "count", line.in_flight),
+        ("ttft", "TTFT p99 over time", "TTFT p99", "ms", line.ttft_p99_ms),
+    ]
+    if len(set(line.ready)) > 1:
+        charts.append(("ready", "Replicas that take requests", "Replicas", "count", line.ready))
+    return [
+        Chart(
+            id=f"time-{name}",
+            title=title,
+            about=_bins(line),
+            x=line.at_s,
+            x_axis=Axis("Seconds since the window's start", "s"),
+            y_axis=Axis(label, style),  # type: ignore[arg-type]
+            series=(Series(label, values, "line", "measured"),),  # type: ignore[arg-type]
+            marks=marks,
+        )
+        for name, title, label, style, values in charts
+    ]
+
+
+def _bins(line: Timeline) -> str:
+    return f"In bins of {number(line.at_s[0])} s." if line.at_s else ""
+
+
+def tables(found: Simulation) -> list[Table]:
+    """Those that its question fills."""
+    made = [_scaling_table(found), _causes_table(found), _policy_table(found)]
+    made += [_rate_table(found), _size_table(found), _hour_table(found), _event_table(found)]
+    return [table for table in made if table.rows]
+
+
+def _figure_cells(found: Figures) -> tuple[str, ...]:
+    latency = found.latency_ms
+    tpot, ttft = (latency.tpot.p99, latency.ttft.p99) if latency else (None, None)
+    return number(found.total_tok_s), milliseconds(tpot), milliseconds(ttft), f"{found.failed:,}"
+
+
+FIGURES = ("Total tok/s", "TPOT p99", "TTFT p99", "Failed")
+
+
+def _scaling_table(found: Simulation) -> Table:
+    columns = ["Nodes", "GPUs", "In flight per replica", "Total tok/s", "Efficiency", "TPOT p50"]
+    published = any(row.published_total_tok_s for row in found.scaling)
+    rows = []
+    for row in found.scaling:
+        cells = [str(row.nodes), str(row.gpus), number(row.in_flight_per_replica)]
+        cells += [number(row.total_tok_s), percent(row.efficiency), milliseconds(row.tpot_p50_ms)]
+        if published:
+            known = row.published_total_tok_s
+            cells += [number(known), f"{row.total_tok_s / known - 1:+.1%}" if known else NOTHING]
+        rows.append(tuple(cells))
+    extra = ["Published tok/s", "Simulated against it"] if published else []
+    return Table("Scaling, simulated", tuple(columns + extra), tuple(rows))
+
+
+def _causes_table(found: Simulation) -> Table:
+    rows = [
+        (row.cause, number(row.total_tok_s), f"{row.points:+.2f}" if i else NOTHING)
+        for i, row in enumerate(found.causes)
+    ]
+    columns = ("One cause after another", "Total tok/s", "Points of efficiency")
+    return Table("Where each percent goes, simulated", columns, tuple(rows))
+
+
+def _policy_table(found: Simulation) -> Table:
+    rows = tuple(
+        (
+            f"{row.policy}: {row.settings}",
+            *_figure_cells(row.figures),
+            percent(row.share),
+            percent(row.imbalance),
+        )
+        for row in found.policies
+    )
+    columns = ("Policy", *FIGURES, "Of the best", "Spread over replicas")
+    return Table("Routing policies, simulated", columns, rows)
+
+
+def _rate_table(found: Simulation) -> Table:
+    rows = tuple(
+        (
+            number(row.asked_request_s),
+            *_figure_cells(row.figures),
+            "yes" if row.keeps_slo else "no",
+        )
+        for row in found.rates
+    )
+    return Table("Arrival rates, simulated", ("Requests/s", *FIGURES, "Keeps the SLO"), rows)
+
+
+def _size_table(found: Simulation) -> Table:
+    rows = tuple(_size_cells(row) for row in found.sizes)
+    counts = ("GPU", "GPUs", "Nodes", "Of them spare", "GPUs per replica")
+    columns = (*counts, "TPOT p99", "TTFT p99", "USD per hour", "USD per million tokens")
+    return Table("Fewest GPUs, simulated with the spare nodes lost", columns, rows)
+
+
+def _size_cells(row: SizeRow) -> tuple[str, ...]:
+    if not row.feasible or row.after_loss is None:
+        return (row.gpu, row.reason or "not feasible", *[NOTHING] * 7)
+    _, tpot, ttft, _ = _figure_cells(row.after_loss)
+    cost = (usd(row.usd_per_hour), usd(row.usd_per_million_tokens))
+    counts = (row.gpus, row.nodes, row.spare_nodes, row.gpus_per_replica)
+    return (row.gpu, *(f"{count:,}" for count in counts if count is not None), tpot, ttft, *cost)
+
+
+def _hour_table(found: Simulation) -> Table:
+    rows = tuple(
+        (
+            f"{row.hour:02d}:00",
+            number(row.asked_request_s),
+            number(row.replicas_mean),
+            milliseconds(row.tpot_p99_ms),
+            milliseconds(row.ttft_p99_ms),
+            f"{row.failed:,}",
+            usd(row.usd),
+            usd(row.usd_per_million_tokens),
+        )
+        for row in found.hours
+    )
+    columns = ("Hour", "Requests/s", "Replicas", "TPOT p99", "TTFT p99", "Failed")
+    return Table("By hour, simulated", (*columns, "USD", "USD per million tokens"), rows)
+
+
+def _event_table(found: Simulation) -> Table:
+    rows = tuple((seconds(e.at_s), e.what, str(e.ready)) for e in found.events[:200])
+    return Table("What happened", ("At", "Event", "Replicas ready"), rows, numeric=False)

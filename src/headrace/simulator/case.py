@@ -1,0 +1,153 @@
+"""From a plan to simulations of its fleet: sizes, loads, gateways and courses to try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from headrace.perf.replica import ReplicaModel
+from headrace.planner.plan import Plan
+from headrace.simulator.control import Course
+from headrace.simulator.scenario import Client, Gateways, Policy, Scenario, Transfer, uniform
+from headrace.simulator.simulation import Setup
+from headrace.simulator.workload import Arrivals, Closed, Open, Shape, Workload
+
+OF_FLEET: dict[str, Policy] = {
+    "round-robin": "round-robin",
+    "least-request": "least-request",
+    "affinity": "affinity",
+    "none": "round-robin",
+}
+"""The fleet file's policies; without a gateway the load generator goes round itself."""
+WARM_ANSWERS = 2.0
+"""An open loop is warm after so many times a request's whole duration."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A planned fleet, ready to be simulated."""
+
+    name: str
+    model: str
+    gpu: str
+    replica: ReplicaModel
+    nodes: int
+    replicas_per_node: int
+    gpus_per_node: int
+    gpus_per_replica: int
+    in_flight: float
+    """Requests in flight per replica in a closed loop."""
+    request_rate: float | None
+    """Of the whole fleet, in an open loop; None: closed."""
+    shape: Shape
+    usd_per_gpu_hour: float | None
+    answer_s: float
+    """A request's predicted duration."""
+    ttft_p99_ms: float | None
+    tpot_p99_ms: float | None
+    gateways: Gateways = field(default_factory=Gateways)
+    client: Client = field(default_factory=Client)
+    speed_spread: float = 0.0
+    """Relative standard deviation of the speed of replicas, drawn once."""
+    seed: int = 0
+    quick: bool = True
+    """Whether the compiled core may run."""
+    prefill_replicas: int = 0
+    """Disaggregated: so many compute prompts only."""
+    transfer: Transfer | None = None
+
+    @property
+    def replicas(self) -> int:
+        """Of the whole fleet."""
+        return self.nodes * self.replicas_per_node
+
+    @property
+    def gpus(self) -> int:
+        """Of all nodes, idle ones included."""
+        return self.nodes * self.gpus_per_node
+
+    @property
+    def tokens_per_request(self) -> int:
+        """Input and output."""
+        prompts, answers = self.shape.input_tokens, self.shape.output_tokens
+        assert isinstance(prompts, int)
+        assert isinstance(answers, int)
+        return prompts + answers
+
+    def usd_per_hour(self, nodes: int | None = None) -> float | None:
+        """The price of so many nodes."""
+        if self.usd_per_gpu_hour is None:
+            return None
+        return self.usd_per_gpu_hour * self.gpus_per_node * (nodes or self.nodes)
+
+    def arrivals(self) -> Arrivals:
+        """The fleet file's load on all nodes."""
+        if self.request_rate is not None:
+            return Open(self.request_rate)
+        return Closed(round(self.in_flight * self.replicas))
+
+    def scenario(self) -> Scenario:
+        """The fleet, with each gateway's replicas."""
+        speed = np.zeros(0)
+        if self.speed_spread:
+            random = np.random.default_rng([self.seed, 5])
+            speed = np.exp(random.normal(0.0, self.speed_spread, self.replicas))
+        return uniform(
+            self.replica,
+            self.replicas,
+            gateways=self.gateways,
+            client=self.client,
+            speed=speed,
+            role_of=(np.arange(self.replicas) >= self.prefill_replicas).astype(np.int64)
+            if self.transfer is not None
+            else np.zeros(0, np.int64),
+            transfer=self.transfer,
+            seed=self.seed,
+        )
+
+    def setup(
+        self, duration_s: float, arrivals: Arrivals | None = None, course: Course | None = None
+    ) -> Setup:
+        """A simulation of the whole fleet."""
+        load = arrivals or self.arrivals()
+        return Setup(
+            scenario=self.scenario(),
+            workload=Workload(load, self.shape, self.seed),
+            duration_s=duration_s,
+            warmup_s=0.0 if isinstance(load, Closed) else WARM_ANSWERS * self.answer_s,
+            course=course or Course(replicas_per_machine=self.replicas_per_node),
+        )
+
+
+def case_of(plan: Plan, **changes: object) -> Case:
+    """The case of a plan; `changes` are fields of `Case`."""
+    fleet, layout = plan.fleet, plan.chosen.layout
+    predicted, load = plan.chosen.prediction, fleet.workload
+    of_plan: dict[str, object] = {
+        "name": fleet.name,
+        "model": plan.model,
+        "gpu": plan.gpu,
+        "replica": ReplicaModel.from_json(plan.simulation),
+        "nodes": layout.nodes,
+        "replicas_per_node": layout.replicas_per_node,
+        "gpus_per_node": fleet.hardware.gpus_per_node,
+        "gpus_per_replica": layout.tensor_parallel,
+        "in_flight": _in_flight(plan),
+        "request_rate": load.request_rate,
+        "shape": Shape(load.input_tokens, load.output_tokens),
+        "usd_per_gpu_hour": plan.usd_per_gpu_hour,
+        "answer_s": (predicted.ttft_ms + predicted.tpot_ms * load.output_tokens) / 1e3,
+        "ttft_p99_ms": fleet.slo.ttft_p99_ms,
+        "tpot_p99_ms": fleet.slo.tpot_p99_ms,
+        "gateways": Gateways(policy=OF_FLEET[fleet.gateway.policy]),
+    }
+    return Case(**of_plan | changes)  # type: ignore[arg-type]
+
+
+def _in_flight(plan: Plan) -> float:
+    """What the file states over all replicas, else what the plan holds."""
+    stated = plan.fleet.workload.concurrency
+    if isinstance(stated, int):
+        return stated / plan.chosen.layout.replicas
+    return float(plan.chosen.prediction.concurrency_per_replica)
