@@ -14,7 +14,7 @@ from typing import Any
 import typer.main
 
 from headrace.cli.main import VERBS, application
-from headrace.spec.fields import Node, expected, resolved
+from headrace.spec.fields import Node, branches, expected, mapping_in, resolved
 from headrace.spec.schema import fleet_schema, schema_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,11 @@ all left out keeps them. Unknown keys are errors that suggest the nearest key.
 - Secrets have no place here, since every run keeps a copy: set `VLLM_API_KEY` or `HF_TOKEN` in the
   environment in which headrace is started.
 """
+
+DISTRIBUTIONS = """A length may vary from request to request, as in
+`input_tokens: {distribution: lognormal, mean_tokens: 1024, stdev_tokens: 900, high: 8192}`. The
+plan takes a distribution's evenly spaced quantiles, the load generator random ones.
+[How a plan uses them](../planning.md#requests-of-many-lengths)."""
 
 CLI_INTRO = """
 Every verb prints for people on stderr; with `--json` it prints one JSON document on stdout.
@@ -72,9 +77,41 @@ def fleet_page() -> str:
         part = resolved(schema, node)
         if "properties" in part:
             lines += ["", f"## `{name}`", "", part["description"], "", *_fields(part)]
+            lines += _inner_parts(part)
         elif "oneOf" in part:
             lines += ["", f"## `{name}`", "", part["description"], *_kinds(schema, name, part)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_distributions()]) + "\n"
+
+
+def _inner_parts(part: Node) -> Iterator[str]:
+    """The tables of mappings within a part."""
+    for inner, node in part["properties"].items():
+        mapping = mapping_in(resolved(fleet_schema(), node)) or {}
+        if "tag" not in mapping and "description" in mapping and mapping.get("properties"):
+            yield from ("", f"### `{inner}`", "", mapping["description"], "")
+            yield from _fields(mapping)
+
+
+def _distributions() -> Iterator[str]:
+    """What may stand where a length is a number or a distribution."""
+    yield from ("## Distributions", "", DISTRIBUTIONS, "")
+    yield from ("| `distribution` | fields | |", "|---|---|---|")
+    schema = fleet_schema()
+    lengths = mapping_in(
+        resolved(schema, schema["$defs"]["Workload"]["properties"]["input_tokens"])
+    )
+    assert lengths is not None
+    for kind in lengths["properties"]["distribution"]["enum"]:
+        node = next(d for d in schema["$defs"].values() if _kind_of(d) == kind)
+        needed = node.get("required", [])
+        names = [n for n in node["properties"] if n != "distribution"]
+        fields = ", ".join(f"`{n}`" if n in needed else f"`{n}` (optional)" for n in names)
+        yield f"| `{kind}` | {fields} | {_cell(node['description'])} |"
+
+
+def _kind_of(node: Node) -> str | None:
+    kind: str | None = node.get("properties", {}).get("distribution", {}).get("const")
+    return kind
 
 
 def _kinds(schema: Node, name: str, union: Node) -> Iterator[str]:
@@ -96,22 +133,28 @@ def _fields(part: Node) -> Iterator[str]:
     for name, node in part["properties"].items():
         field = resolved(fleet_schema(), node)
         required = name in part.get("required", [])
-        words = (
-            expected(field)
-            if field.keys().isdisjoint(_PARTS)
-            else f"a mapping, see [below](#{name})"
-        )
+        words = _expected(name, field)
         default = "**required**" if required else _default(part["title"], name, field)
         yield f"| `{name}` | {_cell(words)} | {default} | {_cell(field.get('description', ''))} |"
 
 
+def _expected(name: str, field: Node) -> str:
+    mapping = mapping_in(field) or {}
+    if "tag" in mapping:
+        return f"{expected(branches(field)[0])}, or a [distribution](#distributions)"
+    see = not field.keys().isdisjoint(_PARTS) or (
+        "description" in mapping and "properties" in mapping
+    )
+    return f"a mapping, see [below](#{name})" if see else expected(field)
+
+
 def _default(part: str, name: str, field: Node) -> str:
     """A default as YAML; factories are not in the schema, so the model itself is asked."""
-    from headrace.spec import fleet, kubernetes, target
+    from headrace.spec import fleet, kubernetes, target, workload
 
     if not field.keys().isdisjoint(_PARTS):
         return ""
-    models = {**vars(fleet), **vars(target), **vars(kubernetes)}
+    models = {**vars(workload), **vars(fleet), **vars(target), **vars(kubernetes)}
     model = models["Fleet" if part == "Headrace fleet file" else part]
     value = model.model_fields[name].get_default(call_default_factory=True)
     return "" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"

@@ -59,7 +59,7 @@ def test_the_files_price_goes_with_its_gpu() -> None:
         ("workload.output_tokns=3", "workload.output_tokns: unknown key; did you mean `output_t"),
         ("output_tokens=3", "it belongs under `workload:`"),
         ("hardwre.gpu=H200", "did you mean `hardware`?"),
-        ("workload.output_tokens=many", "expected a whole number above 0; got many"),
+        ("workload.output_tokens=many", "expected a whole number above 0, or a mapping"),
         ("model.name=x", "model: expected text"),
         ("workload.output_tokens", "expected FIELD=VALUE"),
         ("workload..output_tokens=3", "expected FIELD=VALUE"),
@@ -67,9 +67,9 @@ def test_the_files_price_goes_with_its_gpu() -> None:
         ("slo=[1", "not valid YAML"),
         ("slo={a: 1, a: 2}", "given twice"),
         ("slo=!!python/name:os.system x", "no tags"),
-        ("engine.args.max_model_len=100", "shorter than a request"),
+        ("engine.args.max_model_len=100", "shorter than the longest request"),
         ("engine.args.api_key=abc", "looks like a secret"),
-        ("workload.output_tokens=", "expected a whole number above 0; got nothing"),
+        ("workload.output_tokens=", "got nothing"),
     ],
 )
 def test_a_wrong_change_names_the_option_and_the_field(text: str, says: str) -> None:

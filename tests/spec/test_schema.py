@@ -16,7 +16,7 @@ def test_every_field_is_described():
         f"{node['title']}.{name}"
         for node in nodes
         for name, field in node["properties"].items()
-        if "description" not in field and "$ref" not in field
+        if field.keys().isdisjoint(("description", "$ref", "const"))
     ]
     assert lacking == []
 
@@ -35,6 +35,8 @@ def test_fields_are_found_by_path_and_put_into_words():
         ("hardware", "usd_per_gpu_hour"): "a number above 0",
         ("workload", "concurrency"): "`auto`, or a whole number above 0",
         ("workload", "acceptance"): "a mapping with mtp",
+        ("workload", "input_tokens", "low"): "a whole number above 0",
+        ("workload", "conversation", "think_time_s"): "a number from 0",
         ("engine", "planned"): "true or false",
         ("engine", "env"): "a mapping of names to values",
         ("engine", "args", "anything"): "any value",

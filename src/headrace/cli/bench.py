@@ -16,6 +16,7 @@ from headrace.errors import GoalMissedError, HeadraceError
 from headrace.loadgen.spec import BenchSpec, make_spec
 from headrace.loadgen.summary import Summary
 from headrace.runs import run_path
+from headrace.spec.slo import goals_of
 
 NOTHING_HINT = "check the server's log, --model and --api-key-env"
 
@@ -157,11 +158,10 @@ def missed_goals(slo: dict[str, float], summary: Summary) -> list[str]:
     if summary.latency_ms is None:
         return []
     missed = []
-    for goal, limit_ms in slo.items():
-        name = goal.removesuffix("_p99_ms")
-        measured_ms = getattr(summary.latency_ms, name).p99
-        if measured_ms > limit_ms:
-            missed.append(f"{name.upper()} p99 {measured_ms:.0f} ms is over {limit_ms:g} ms")
+    for goal in goals_of(slo):
+        measured_ms = summary.latency_ms.at(goal.metric, goal.percentile)
+        if measured_ms > goal.limit_ms:
+            missed.append(f"{goal.words} {measured_ms:.0f} ms is over {goal.limit_ms:g} ms")
     return missed
 
 

@@ -111,11 +111,11 @@ def _rates(summary: Summary) -> Table:
 def _latencies(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("ms")
-    for name in ("mean", "p50", "p90", "p99", "max"):
+    for name in ("mean", "p50", "p90", "p95", "p99", "max"):
         table.add_column(name, justify="right")
     assert summary.latency_ms is not None
     for name in ("ttft", "tpot", "itl", "e2e"):
         values: Distribution = getattr(summary.latency_ms, name)
-        cells = (values.mean, values.p50, values.p90, values.p99, values.max)
+        cells = (values.mean, values.p50, values.p90, values.p95, values.p99, values.max)
         table.add_row(name.upper() if name != "e2e" else name, *(f"{cell:,.1f}" for cell in cells))
     return table

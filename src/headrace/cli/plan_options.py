@@ -15,8 +15,9 @@ from headrace.cli.plan import named_in, plan_for
 from headrace.errors import HeadraceError, InputError
 from headrace.planner import rank, what_if
 from headrace.planner.plan import Plan
-from headrace.spec.fleet import Fleet, Slo
+from headrace.spec.fleet import Fleet
 from headrace.spec.load import load_fleet
+from headrace.spec.slo import Slo
 
 if TYPE_CHECKING:
     from headrace.hardware.gpu import Gpu

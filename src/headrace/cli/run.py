@@ -73,7 +73,7 @@ def run(
     _show(planned, summary, run_dir, report)
     if json:
         print_json(summary)
-    judge(fleet.slo.model_dump(exclude_none=True), summary)
+    judge(fleet.slo.limits(), summary)
 
 
 def _example() -> Path:
@@ -85,11 +85,15 @@ def _example() -> Path:
 
 
 def _startable(fleet_file: Path) -> Fleet:
+    from headrace.cli.plan import named_in
     from headrace.cli.start import require_local
+    from headrace.proof.compare import require_sendable
     from headrace.spec.load import load_fleet
 
     fleet = load_fleet(fleet_file)
     require_local(fleet, fleet_file)
+    with named_in(fleet_file, "workload"):
+        require_sendable(fleet.workload)
     return fleet
 
 

@@ -15,6 +15,7 @@ from headrace.loadgen.records import Floats, Mask, Records
 from headrace.loadgen.summary import Distribution, Goodput, Lag, Latency, Throughput, Tokens
 from headrace.loadgen.trail import TICK_FIELDS
 from headrace.loadgen.window import Window
+from headrace.spec.slo import strictest
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,10 @@ def latency(times: RequestTimes, gaps_s: npt.NDArray[np.float32]) -> Latency | N
 def distribution(values: Floats) -> Distribution:
     """Exact percentiles (linear between two values); zeros when there are no values."""
     if not len(values):
-        return Distribution(mean=0.0, p50=0.0, p90=0.0, p99=0.0, max=0.0)
-    p50, p90, p99 = (float(p) for p in np.percentile(values, [50, 90, 99]))
-    return Distribution(
-        mean=float(values.mean()), p50=p50, p90=p90, p99=p99, max=float(values.max())
-    )
+        return Distribution(mean=0.0, p50=0.0, p90=0.0, p95=0.0, p99=0.0, max=0.0)
+    p50, p90, p95, p99 = (float(p) for p in np.percentile(values, [50, 90, 95, 99]))
+    mean, most = float(values.mean()), float(values.max())
+    return Distribution(mean=mean, p50=p50, p90=p90, p95=p95, p99=p99, max=most)
 
 
 def tokens(records: Records, chosen: Mask) -> Tokens:
@@ -92,9 +92,8 @@ def goodput(
     if not slo:
         return None
     met = np.ones(len(times.ttft_ms), bool)
-    for goal, limit_ms in slo.items():
-        values = getattr(times, goal.replace("_p99", ""))
-        met &= ~(values > limit_ms)
+    for metric, limit_ms in strictest(slo).items():
+        met &= ~(getattr(times, f"{metric}_ms") > limit_ms)
     asked = len(met) + failed
     return Goodput(
         request_s=float(met.sum()) / duration_s if duration_s > 0 else 0.0,

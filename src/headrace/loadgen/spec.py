@@ -15,8 +15,7 @@ from pydantic import (
 )
 
 from headrace.errors import InputError
-
-SLO_KEYS = ("ttft_p99_ms", "tpot_p99_ms", "e2e_p99_ms")
+from headrace.spec.slo import GOAL_FIELDS
 
 
 class BenchSpec(BaseModel):
@@ -65,9 +64,11 @@ class BenchSpec(BaseModel):
         low, high = self.token_ids
         if not 0 <= low < high:
             raise InputError(f"token_ids {low}..{high}: expected 0 <= low < high")
-        unknown = sorted(set(self.slo) - set(SLO_KEYS))
+        unknown = sorted(set(self.slo) - set(GOAL_FIELDS))
         if unknown:
-            raise InputError(f"slo: unknown goal {unknown[0]}", hint=f"known: {SLO_KEYS}")
+            raise InputError(
+                f"slo: unknown goal {unknown[0]}", hint=f"known: {', '.join(GOAL_FIELDS)}"
+            )
         return self
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from headrace.spec.slo import Metric
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +50,7 @@ class Distribution(_Part):
     mean: float
     p50: float
     p90: float
+    p95: float
     p99: float
     max: float
 
@@ -59,6 +62,11 @@ class Latency(_Part):
     tpot: Distribution
     itl: Distribution
     e2e: Distribution
+
+    def at(self, metric: Metric, percentile: int) -> float:
+        """One percentile of one latency."""
+        value: float = getattr(getattr(self, metric), f"p{percentile}")
+        return value
 
 
 class Concurrency(_Part):

@@ -18,8 +18,8 @@ from headrace.perf.step import StepBatch, StepModel
 class Load:
     """The workload of one replica."""
 
-    input_tokens: int
-    output_tokens: int
+    input_tokens: float
+    output_tokens: float
     prefix_hit_rate: float
     acceptance: float
     mtp_depth: int
@@ -45,6 +45,16 @@ class Load:
         """Context of a sequence averaged over its decoding."""
         return self.input_tokens + self.output_tokens / 2
 
+    @property
+    def attended_tokens(self) -> float:
+        """Context that a computed prompt token attends to, on average."""
+        return self.input_tokens - self.computed_input_tokens / 2
+
+    @property
+    def prompt_variation(self) -> float:
+        """Squared coefficient of variation of the computed prompt tokens."""
+        return 0.0
+
 
 @dataclass(frozen=True)
 class SteadyState:
@@ -57,6 +67,14 @@ class SteadyState:
     ttft_p99_s: float
     decoding: float
     step_s: float
+    mixed_step_s: float
+    """A step with a prompt in it."""
+    idle_step_s: float
+    """A step without one."""
+    queue_s: float
+    """Mean wait for a slot and for the token budget, within `ttft_s`."""
+    budget_share: float
+    """Share of steps in which the token budget is used up: who arrives then queues."""
     parts: dict[str, float]
     """Mean seconds of a step by cause."""
 
@@ -68,7 +86,7 @@ def steady_state(
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
     sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for
-    the token budget (M/D/1). What decoding leaves of the budget must hold the prompts of the
+    the token budget (M/G/1). What decoding leaves of the budget must hold the prompts of the
     requests that take the place of finished ones, decoding / steps of them in every step: that is
     the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     """
@@ -89,10 +107,13 @@ def steady_state(
     request_s = started / mean_s
     tpot_s = mean_s * steps / max(1, load.output_tokens - 1)
     if utilization < 1:
-        prefill_steps += utilization / 2 / (1 - utilization)
+        queued_steps = utilization / 2 / (1 - utilization) * (1 + load.prompt_variation)
+        queue_s = queued / request_s + queued_steps * mixed.step_s
+        prefill_steps += queued_steps
         ttft_s = queued / request_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
     else:
         ttft_s = concurrency / request_s - steps * mean_s
+        queue_s = max(0.0, ttft_s - prefill_steps * mixed.step_s)
     spread = math.sqrt(share * (1 - share) / steps) * (mixed.step_s - idle.step_s) / mean_s
     return SteadyState(
         request_s=request_s,
@@ -102,6 +123,10 @@ def steady_state(
         ttft_p99_s=ttft_s + mixed.step_s,
         decoding=decoding,
         step_s=mean_s,
+        mixed_step_s=mixed.step_s,
+        idle_step_s=idle.step_s,
+        queue_s=queue_s,
+        budget_share=utilization,
         parts={k: share * mixed.parts[k] + (1 - share) * idle.parts[k] for k in idle.parts},
     )
 
@@ -123,7 +148,6 @@ def _steps(
     share = max(share, min(1.0, started * prompt / room))
     tokens = started * prompt / share
     context = decoding * load.mean_context_tokens
-    seen = load.input_tokens - prompt / 2
     idle = model.parts(StepBatch(decoding, context))
     mixed = model.parts(
         StepBatch(
@@ -131,7 +155,7 @@ def _steps(
             decode_context_tokens=context,
             prefill_tokens=tokens,
             prefill_sequences=max(1.0, tokens / prompt),
-            prefill_context_tokens=tokens * seen,
+            prefill_context_tokens=tokens * load.attended_tokens,
         )
     )
     return _Step(sum(idle.values()), idle), _Step(sum(mixed.values()), mixed), share

@@ -65,6 +65,6 @@ def _sequences(fleet: Fleet) -> tuple[int, ...]:
 
 
 def context_tokens(fleet: Fleet, facts: ModelFacts) -> int:
-    """The smallest power of two (at least 2,048) that holds a request, within the model's limit."""
-    needed = fleet.workload.input_tokens + fleet.workload.output_tokens
+    """The smallest power of two from 2,048 that holds any request, within the model's limit."""
+    needed = fleet.workload.longest_tokens
     return min(max(2048, 1 << (needed - 1).bit_length()), facts.max_context_tokens)

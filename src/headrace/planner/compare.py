@@ -46,6 +46,7 @@ SAME: tuple[str, ...] = (
     "hardware.gpus_per_node",
     "workload.input_tokens",
     "workload.output_tokens",
+    "workload.conversation",
     "workload.prefix_hit_rate",
     "workload.acceptance",
 )

@@ -13,8 +13,14 @@ from headrace.perf.constants import Constants
 from headrace.perf.memory import MemoryPlan, plan_memory
 from headrace.perf.steady import Load, SteadyState, steady_state
 from headrace.perf.step import StepModel
+from headrace.planner.demand import Demand
+from headrace.planner.latency import Latencies, Serving, missed
 from headrace.planner.rules import broken_rule
 from headrace.spec.fleet import Fleet
+
+KEPT_STEPS = 32
+"""The share of conversations that are still cached is told apart in so many steps."""
+ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,29 @@ class Candidate:
     memory: MemoryPlan
     running: int
     concurrency: int
-    steady: SteadyState
+    serving: Serving
     total_tok_s: float
     """Of the whole fleet, scaling losses included."""
 
     @property
+    def steady(self) -> SteadyState:
+        """One replica's steady state."""
+        return self.serving.steady
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in use."""
+        return self.replicas * self.config.tensor_parallel
+
+    @property
+    def request_s(self) -> float:
+        """Requests per second of all replicas, scaling losses left out."""
+        return self.steady.request_s * self.replicas
+
+    @property
     def total_tok_s_per_gpu(self) -> float:
         """Throughput over the GPUs in use."""
-        return self.total_tok_s / (self.replicas * self.config.tensor_parallel)
+        return self.total_tok_s / self.gpus
 
 
 @dataclass(frozen=True)
@@ -46,106 +67,186 @@ class Refusal:
 
 
 class Evaluator:
-    """Judges configurations of one fleet. Step models are kept: few levers change them."""
+    """Judges configurations of one fleet. What several of them share is worked out once."""
 
     def __init__(self, fleet: Fleet, facts: ModelFacts, gpu: Gpu, constants: Constants) -> None:
         self.fleet, self.facts, self.gpu, self.constants = fleet, facts, gpu, constants
-        self._steps: dict[tuple[object, ...], StepModel] = {}
-        self.needed_tokens = fleet.workload.input_tokens + fleet.workload.output_tokens
+        self.demand = Demand(fleet.workload)
+        self.goals = fleet.slo.goals()
+        self._steps: dict[object, StepModel] = {}
+        self._rules: dict[object, str | None] = {}
+        self._memory: dict[object, MemoryPlan] = {}
+        self._held: dict[object, int] = {}
+        self._states: dict[object, Serving] = {}
+        self._loads: dict[object, tuple[tuple[float, ...], Load]] = {}
+        self._missed: dict[int, str | None] = {}
 
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""
-        levers = (config.tensor_parallel, config.kv_dtype, config.state_dtype, config.mtp_depth)
-        key = (config.version, *levers)
+        key = _kernels(config)
         if key not in self._steps:
             self._steps[key] = step_model(self.facts, self.gpu, config, self.constants)
         return self._steps[key]
 
-    def judge(self, config: EngineConfig, concurrency: int | None = None) -> Candidate | Refusal:
+    def judge(
+        self, config: EngineConfig, concurrency: int | None = None, replicas: int | None = None
+    ) -> Candidate | Refusal:
         """The configuration's steady state, or why it is turned down.
 
-        `concurrency`, of one replica, is used instead of the workload's where it is given.
+        `concurrency`, of one replica, is used instead of the workload's where it is given, and
+        `replicas` instead of as many as the fleet's GPUs hold.
         """
-        rule = broken_rule(self.facts, self.gpu, config)
-        if rule is not None:
-            return Refusal(config, f"{rule.reason} ({rule.source})")
-        if config.max_model_len < self.needed_tokens:
-            return Refusal(config, _too_short(config, self.needed_tokens))
-        memory = plan_memory(self.facts, self.gpu, config, self.constants.memory)
-        running = min(config.max_num_seqs, memory.sequences(self.needed_tokens))
+        broken = self._broken(config)
+        if broken is not None:
+            return Refusal(config, broken)
+        if config.max_model_len < self.demand.longest_tokens:
+            return Refusal(config, _too_short(config, self.demand.longest_tokens))
+        memory = self.memory(config)
+        running = min(config.max_num_seqs, self.sequences(config))
         if running == 0:
             return Refusal(config, _does_not_fit(memory, self.gpu, config))
-        candidate = self._candidate(config, memory, running, concurrency)
+        candidate = self._candidate(config, memory, running, concurrency, replicas)
         missed = self._missed_goal(candidate)
         return Refusal(config, missed, candidate) if missed else candidate
 
+    def _broken(self, config: EngineConfig) -> str | None:
+        key = _kernels(config)
+        if key not in self._rules:
+            rule = broken_rule(self.facts, self.gpu, config)
+            self._rules[key] = f"{rule.reason} ({rule.source})" if rule else None
+        return self._rules[key]
+
+    def memory(self, config: EngineConfig) -> MemoryPlan:
+        """Where a GPU's memory goes; max_model_len has no part in it."""
+        key = _room(config)
+        if key not in self._memory:
+            self._memory[key] = plan_memory(self.facts, self.gpu, config, self.constants.memory)
+        return self._memory[key]
+
+    def sequences(self, config: EngineConfig) -> int:
+        """Requests of the workload that the cache holds at once."""
+        key = (_room(config), config.prefix_caching)
+        if key not in self._held:
+            cache = self.memory(config).cache
+            self._held[key] = self.demand.sequences(cache, shared=config.prefix_caching)
+        return self._held[key]
+
     def _candidate(
-        self, config: EngineConfig, memory: MemoryPlan, running: int, given: int | None
+        self,
+        config: EngineConfig,
+        memory: MemoryPlan,
+        running: int,
+        given: int | None,
+        replicas: int | None,
     ) -> Candidate:
         hardware = self.fleet.hardware
-        replicas = hardware.nodes * (hardware.gpus_per_node // config.tensor_parallel)
+        per_node = hardware.gpus_per_node // config.tensor_parallel
+        replicas = replicas or hardware.nodes * per_node
         concurrency = given or self._concurrency(config, replicas, running)
-        steady = self._steady(config, concurrency, running)
-        tokens = steady.request_s * self.needed_tokens
-        loss = self.constants.scaling.loss_per_doubling * math.log2(hardware.nodes)
+        serving = self.serving(config, concurrency, running)
+        tokens = serving.steady.request_s * self.demand.tokens
+        nodes = -(-replicas // per_node)
+        loss = self.constants.scaling.loss_per_doubling * math.log2(nodes)
         total = tokens * replicas * (1 - loss)
-        return Candidate(config, replicas, memory, running, concurrency, steady, total)
+        return Candidate(config, replicas, memory, running, concurrency, serving, total)
 
     def _concurrency(self, config: EngineConfig, replicas: int, running: int) -> int:
         """Requests in flight per replica: stated, what a stated rate needs, or all that run."""
         workload = self.fleet.workload
         if workload.request_rate is not None:
-            return self._concurrency_for(config, workload.request_rate / replicas, running)
+            return self.concurrency_for(config, workload.request_rate / replicas, running)
         if workload.concurrency == "auto":
             return running
         return max(1, round(workload.concurrency / replicas))
 
-    def _concurrency_for(self, config: EngineConfig, request_s: float, running: int) -> int:
+    def concurrency_for(self, config: EngineConfig, request_s: float, running: int) -> int:
         """The fewest requests in flight that reach a rate (Little), or `running` if none does."""
         low, high = 1, running
         while low < high:
             middle = (low + high) // 2
-            if self._steady(config, middle, running).request_s < request_s:
+            if self.serving(config, middle, running).steady.request_s < request_s:
                 low = middle + 1
             else:
                 high = middle
         return low
 
-    def _steady(self, config: EngineConfig, concurrency: int, running: int) -> SteadyState:
-        return steady_state(
-            self.step_model(config),
-            load_of(self.fleet, config),
+    def serving(self, config: EngineConfig, concurrency: int, running: int) -> Serving:
+        """The steady state of one replica, and what its prefix cache finds in it."""
+        key: tuple[object, ...] = (
+            *_kernels(config),
+            config.max_num_batched_tokens,
             concurrency,
             running,
-            config.max_num_batched_tokens,
         )
+        if self.fleet.workload.conversation is not None:
+            key = (*key, _room(config), config.prefix_caching)
+        if key not in self._states:
+            self._states[key] = self._serving(config, concurrency, running)
+        return self._states[key]
+
+    def _serving(self, config: EngineConfig, concurrency: int, running: int) -> Serving:
+        """Hits make room, and room makes hits: solved by going round."""
+        serving = self._with_hits(config, concurrency, running, 1.0)
+        if self.fleet.workload.conversation is None or not config.prefix_caching:
+            return serving
+        cache = self.memory(config).cache
+        for _ in range(ROUNDS):
+            steady, batch = serving.steady, min(concurrency, running)
+            kept = self.demand.kept(cache, serving.load, batch, steady.request_s, steady.queue_s)
+            rounded = round((kept + serving.kept) / 2 * KEPT_STEPS) / KEPT_STEPS
+            if rounded == serving.kept:
+                break
+            serving = self._with_hits(config, concurrency, running, rounded)
+        return serving
+
+    def _with_hits(
+        self, config: EngineConfig, concurrency: int, running: int, kept: float
+    ) -> Serving:
+        found, load = self._load(config, kept)
+        model, tokens = self.step_model(config), config.max_num_batched_tokens
+        return Serving(steady_state(model, load, concurrency, running, tokens), load, found, kept)
+
+    def _load(self, config: EngineConfig, kept: float) -> tuple[tuple[float, ...], Load]:
+        """Cached tokens of every request, and the load that they leave."""
+        cache, workload = self.memory(config).cache, self.fleet.workload
+        page = cache.page_tokens if workload.conversation else 0
+        key = (page, kept, config.prefix_caching, config.mtp_depth)
+        if key not in self._loads:
+            found = self.demand.hits(page, kept) if config.prefix_caching else self.demand.no_hits
+            acceptance = workload.acceptance.get("mtp", 0.0) if config.mtp_depth else 0.0
+            self._loads[key] = found, self.demand.load(found, acceptance, config.mtp_depth)
+        return self._loads[key]
 
     def _missed_goal(self, candidate: Candidate) -> str | None:
-        slo, steady = self.fleet.slo, candidate.steady
-        if slo.tpot_p99_ms is not None and steady.tpot_p99_s * 1e3 > slo.tpot_p99_ms:
-            return (
-                f"TPOT p99 {steady.tpot_p99_s * 1e3:.0f} ms misses the SLO of {slo.tpot_p99_ms:g}"
+        """The first goal that is missed; many candidates share a steady state."""
+        key = id(candidate.serving)
+        if key not in self._missed:
+            self._missed[key] = (
+                missed(self.goals, self.latencies(candidate)) if self.goals else None
             )
-        if slo.ttft_p99_ms is not None and steady.ttft_p99_s * 1e3 > slo.ttft_p99_ms:
-            return (
-                f"TTFT p99 {steady.ttft_p99_s * 1e3:.0f} ms misses the SLO of {slo.ttft_p99_ms:g}"
-            )
+        if self._missed[key]:
+            return self._missed[key]
         rate = self.fleet.workload.request_rate
-        if rate is not None and steady.request_s * candidate.replicas < 0.999 * rate:
-            return f"reaches {steady.request_s * candidate.replicas:.1f} of {rate:g} requests/s"
+        reached = candidate.request_s
+        if rate is not None and reached < 0.999 * rate:
+            return f"reaches {reached:.1f} of {rate:g} requests/s"
         return None
 
+    def latencies(self, candidate: Candidate) -> Latencies:
+        """TTFT, TPOT and the whole request's time by percentile."""
+        return Latencies(candidate.serving, self.demand, candidate.config.max_num_batched_tokens)
 
-def load_of(fleet: Fleet, config: EngineConfig) -> Load:
-    """The workload as one replica sees it."""
-    workload = fleet.workload
-    return Load(
-        input_tokens=workload.input_tokens,
-        output_tokens=workload.output_tokens,
-        prefix_hit_rate=workload.prefix_hit_rate if config.prefix_caching else 0.0,
-        acceptance=workload.acceptance.get("mtp", 0.0) if config.mtp_depth else 0.0,
-        mtp_depth=config.mtp_depth,
-    )
+
+def _kernels(config: EngineConfig) -> tuple[object, ...]:
+    """What step times depend on."""
+    levers = (config.tensor_parallel, config.kv_dtype, config.state_dtype, config.mtp_depth)
+    return (config.version, *levers)
+
+
+def _room(config: EngineConfig) -> tuple[object, ...]:
+    """What memory depends on."""
+    batch = (config.max_num_seqs, config.max_num_batched_tokens)
+    return (*_kernels(config), *batch, config.gpu_memory_utilization, config.text_only)
 
 
 def trimmed(candidate: Candidate) -> EngineConfig:

@@ -66,16 +66,24 @@ def _bottleneck(chosen: Candidate) -> str:
 
 
 def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
-    holds = chosen.memory.sequences(evaluator.needed_tokens)
-    word = f"the cache holds {holds:,} sequences of {evaluator.needed_tokens:,} tokens"
+    holds = evaluator.sequences(chosen.config)
+    word = f"the cache holds {holds:,} sequences{_lengths(evaluator)}"
     if chosen.concurrency >= holds:
         return f"{word}: memory bounds the batch"
     slots = f"max_num_seqs {chosen.config.max_num_seqs}"
     if chosen.config.max_num_seqs > chosen.concurrency:
         slots += ", the rest for imbalance between replicas"
-    if evaluator.fleet.slo.tpot_p99_ms and evaluator.fleet.workload.concurrency == "auto":
+    if evaluator.goals and evaluator.fleet.workload.concurrency == "auto":
         return f"{word}; {chosen.concurrency} in flight keep the SLO ({slots})"
     return f"{word}; {chosen.concurrency} are in flight ({slots})"
+
+
+def _lengths(evaluator: Evaluator) -> str:
+    demand = evaluator.demand
+    if demand.fixed:
+        return f" of {demand.longest_tokens:,} tokens"
+    p50, p90, p99 = (demand.context_percentile(share) for share in (0.50, 0.90, 0.99))
+    return f" 99 % of the time (context p50 {p50:,}, p90 {p90:,}, p99 {p99:,} tokens)"
 
 
 def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:

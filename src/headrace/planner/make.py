@@ -18,18 +18,21 @@ from headrace.perf.load import current_constants
 from headrace.perf.replica import ReplicaModel
 from headrace.planner import explain
 from headrace.planner.candidates import Levers, levers
-from headrace.planner.evaluate import Candidate, Evaluator, load_of
+from headrace.planner.evaluate import Candidate, Evaluator
+from headrace.planner.latency import Spread
 from headrace.planner.plan import (
     Choice,
     Layout,
     MemoryBytes,
     ParetoPoint,
+    Percentiles,
     Plan,
     Prediction,
 )
 from headrace.planner.search import Searched, choose, pareto, refine, search
 from headrace.scheduler.spec import SchedulerSpec
 from headrace.spec.fleet import Fleet
+from headrace.spec.slo import METRICS
 
 
 def make_plan(
@@ -78,7 +81,7 @@ def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig
         names = Levers.__dataclass_fields__
         return base, {name: getattr(base, name) for name in names}
     if "prefix_caching" not in fixed:
-        base = replace(base, prefix_caching=fleet.workload.prefix_hit_rate > 0)
+        base = replace(base, prefix_caching=fleet.workload.reuses_prefixes)
     if "text_only" not in fixed:
         base = replace(base, text_only=True)
     return base, fixed
@@ -87,7 +90,7 @@ def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig
 def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:
     """What the simulated engine and the simulator run on: the plan's own step times and limits."""
     config = chosen.config
-    load = load_of(evaluator.fleet, config)
+    load = chosen.serving.load
     return ReplicaModel(
         step=evaluator.step_model(config),
         scheduler=SchedulerSpec(
@@ -141,25 +144,33 @@ def _layout(chosen: Candidate, fleet: Fleet) -> Layout:
 
 
 def _prediction(chosen: Candidate, evaluator: Evaluator) -> Prediction:
-    fleet, steady, total = evaluator.fleet, chosen.steady, chosen.total_tok_s
-    request_s = total / evaluator.needed_tokens
+    fleet, total = evaluator.fleet, chosen.total_tok_s
+    request_s = total / evaluator.demand.tokens
     band = explain.band(chosen, evaluator)
     price = fleet.hardware.usd_per_gpu_hour or evaluator.gpu.usd_per_hour
     usd = price * fleet.hardware.gpus / (total * 3600) * 1e6 if price else None
+    latencies = evaluator.latencies(chosen)
     return Prediction(
         total_tok_s=total,
         total_tok_s_per_gpu=chosen.total_tok_s_per_gpu,
-        output_tok_s=request_s * fleet.workload.output_tokens,
+        output_tok_s=request_s * evaluator.demand.output_tokens,
         request_s=request_s,
-        tpot_ms=steady.tpot_s * 1e3,
-        tpot_p99_ms=steady.tpot_p99_s * 1e3,
-        ttft_ms=steady.ttft_s * 1e3,
-        ttft_p99_ms=steady.ttft_p99_s * 1e3,
+        tpot_ms=latencies.tpot.mean_s * 1e3,
+        tpot_p99_ms=latencies.tpot.at_s[99] * 1e3,
+        ttft_ms=latencies.ttft.mean_s * 1e3,
+        ttft_p99_ms=latencies.ttft.at_s[99] * 1e3,
+        latency_ms={metric: _percentiles(latencies.of(metric)) for metric in METRICS},
+        prefix_hit_rate=chosen.serving.load.prefix_hit_rate,
         concurrency_per_replica=chosen.concurrency,
         usd_per_million_tokens=usd,
         low_total_tok_s=total * (1 - band),
         high_total_tok_s=total * (1 + band),
     )
+
+
+def _percentiles(spread: Spread) -> Percentiles:
+    at_ms = {f"p{percentile}": at_s * 1e3 for percentile, at_s in spread.at_s.items()}
+    return Percentiles(mean=spread.mean_s * 1e3, **at_ms)
 
 
 def _point(candidate: Candidate, facts: ModelFacts) -> ParetoPoint:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from headrace.spec.fleet import Fleet
+from headrace.spec.slo import Metric
 
 
 class _Part(BaseModel):
@@ -23,6 +24,16 @@ class Layout(_Part):
     replicas_per_node: int
 
 
+class Percentiles(_Part):
+    """One latency over all requests, in ms."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
 class Prediction(_Part):
     """Steady state under the planned concurrency. Predicted, never measured.
 
@@ -37,6 +48,11 @@ class Prediction(_Part):
     tpot_p99_ms: float
     ttft_ms: float
     ttft_p99_ms: float
+    latency_ms: dict[Metric, Percentiles] = {}
+    """TTFT, TPOT and the whole request, over the sampled requests of the workload; empty in plans
+    from before there were any."""
+    prefix_hit_rate: float = 0.0
+    """Share of prompt tokens found in the prefix cache: stated, or of conversations worked out."""
     concurrency_per_replica: int
     usd_per_million_tokens: float | None
     low_total_tok_s: float

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+from headrace.errors import InputError
+from headrace.loadgen.lengths import Fixed
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
 from headrace.planner.plan import Plan
+from headrace.spec.workload import Workload
 
 
 def bench_spec(
     plan: Plan, urls: list[str], duration_s: float | None, requests: int | None
 ) -> BenchSpec:
-    """The planned workload at the planned concurrency (or the stated rate) against `urls`."""
+    """The planned workload at the planned concurrency (or the stated rate) against `urls`.
+
+    Raises InputError as `require_sendable`.
+    """
     fleet, chosen = plan.fleet, plan.chosen
     workload, hardware = fleet.workload, fleet.hardware
+    require_sendable(workload)
     rate = workload.request_rate
     planned = chosen.prediction.concurrency_per_replica * chosen.layout.replicas
     price = plan.usd_per_gpu_hour
     return BenchSpec(
         urls=urls,
         model=plan.model,
-        input_tokens=workload.input_tokens,
-        output_tokens=workload.output_tokens,
+        input_tokens=round(workload.inputs.mean),
+        output_tokens=round(workload.outputs.mean),
         prefix_hit_rate=workload.prefix_hit_rate,
         concurrency=None if rate else planned,
         request_rate=rate,
         duration_s=duration_s,
         requests=requests,
-        slo=fleet.slo.model_dump(exclude_none=True),
+        slo=fleet.slo.limits(),
         usd_per_hour=price * hardware.gpus if price else None,
     )
+
+
+def require_sendable(workload: Workload) -> None:
+    """Raises InputError for a workload that can be planned and not yet sent."""
+    alike = isinstance(workload.inputs, Fixed) and isinstance(workload.outputs, Fixed)
+    if workload.conversation is not None or not alike:
+        raise InputError(
+            f"{workload.in_words}: requests of many lengths and conversations are planned "
+            "(headrace plan) and not sent yet",
+            hint="run it with the means: a number for input_tokens and output_tokens",
+        )
 
 
 def with_plan(summary: Summary, plan: Plan) -> Summary:

@@ -51,7 +51,7 @@ def identity(run: RunData) -> list[Fact]:
             Fact("Model", run.plan.model),
             *facts,
             Fact("Layout", f"{layout.replicas} replicas, TP {layout.tensor_parallel}"),
-            Fact("Load", f"{load.input_tokens:,} in / {load.output_tokens:,} out"),
+            Fact("Load", load.in_words),
         ]
     elif run.summary:
         facts = [Fact("Model", run.summary.model), *facts]

@@ -233,7 +233,7 @@ def _settings(run: RunData) -> dict[str, str]:
         "model": plan.model,
         "GPUs": f"{plan.fleet.hardware.gpus} × {plan.gpu}",
         "replicas": f"{layout.replicas} × TP {layout.tensor_parallel}",
-        "load": f"{load.input_tokens:,} in / {load.output_tokens:,} out",
+        "load": load.in_words,
         "gateway": plan.fleet.gateway.policy,
     } | {f"--{k.replace('_', '-')}": plain(v) for k, v in plan.chosen.engine_args.items()}
 

@@ -126,12 +126,11 @@ def goals(plan: Plan | None, summary: Summary | None) -> list[Verdict]:
     """One verdict per goal of the SLO; none without a measurement to hold against it."""
     if plan is None or summary is None or summary.latency_ms is None:
         return []
-    slo, latency = plan.fleet.slo, summary.latency_ms
-    rows = [
-        ("TTFT p99", latency.ttft.p99, slo.ttft_p99_ms),
-        ("TPOT p99", latency.tpot.p99, slo.tpot_p99_ms),
+    latency = summary.latency_ms
+    return [
+        _goal(goal.words, latency.at(goal.metric, goal.percentile), goal.limit_ms)
+        for goal in plan.fleet.slo.goals()
     ]
-    return [_goal(name, measured, goal) for name, measured, goal in rows if goal is not None]
 
 
 def _goal(name: str, measured: float, goal: float) -> Verdict:

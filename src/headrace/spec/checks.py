@@ -34,19 +34,21 @@ def check_fleet(fleet: Fleet, document: Document) -> list[Problem]:
 
 def _context(fleet: Fleet, document: Document) -> Iterator[Problem]:
     limit = fleet.engine.args.get("max_model_len")
-    load = fleet.workload
-    needed = load.input_tokens + load.output_tokens
+    needed = fleet.workload.longest_tokens
     if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit < needed:
         at = _option(document, "max_model_len")
         text = (
-            f"{limit} is shorter than a request: {load.input_tokens} input + "
-            f"{load.output_tokens} output tokens; expected {needed} or more"
+            f"{limit} is shorter than the longest request, prompt and answer ("
+            f"{fleet.workload.in_words}); expected {needed} or more"
         )
         yield document.problem(at, text)
 
 
 def _load(fleet: Fleet, document: Document) -> Iterator[Problem]:
     load = fleet.workload
+    if load.prefix_hit_rate and load.conversation:
+        text = "follows from the turns of a conversation, and is not stated with one: take it out"
+        yield document.problem(("workload", "prefix_hit_rate"), text, key=True)
     if load.request_rate is not None and load.concurrency != "auto":
         text = (
             "given together with concurrency: a load either holds a number of requests in flight "

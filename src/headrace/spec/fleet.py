@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headrace.spec.part import Part
+from headrace.spec.slo import Slo
 from headrace.spec.target import LocalTarget, Target
-
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def _acceptance() -> dict[Literal["mtp"], float]:
-    return {"mtp": 0.8}
+from headrace.spec.workload import Workload
 
 
 class Hardware(Part):
@@ -35,33 +31,6 @@ class Hardware(Part):
     def gpus(self) -> int:
         """All GPUs of the fleet."""
         return self.nodes * self.gpus_per_node
-
-
-class Workload(Part):
-    """The load that the fleet is planned for and measured under."""
-
-    input_tokens: PositiveInt = Field(1024, description="Prompt tokens per request (ISL).")
-    output_tokens: PositiveInt = Field(512, description="Generated tokens per request (OSL).")
-    prefix_hit_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.0, description="Share of prompt tokens found in the prefix cache."
-    )
-    acceptance: dict[Literal["mtp"], Probability] = Field(
-        default_factory=_acceptance,
-        description="Probability that a drafted token is accepted, per drafting method.",
-    )
-    concurrency: Literal["auto"] | PositiveInt = Field(
-        "auto", description="Requests in flight over the whole fleet; `auto` leaves it to the plan."
-    )
-    request_rate: PositiveFloat | None = Field(
-        None, description="Requests per second (open loop, Poisson) instead of a concurrency."
-    )
-
-
-class Slo(Part):
-    """What the fleet must keep; a goal left out is not checked."""
-
-    ttft_p99_ms: PositiveFloat | None = Field(None, description="99th percentile of TTFT, in ms.")
-    tpot_p99_ms: PositiveFloat | None = Field(None, description="99th percentile of TPOT, in ms.")
 
 
 class Engine(Part):

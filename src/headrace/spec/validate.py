@@ -9,7 +9,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from headrace.spec.document import Document, FieldPath, Problem, plain_value
-from headrace.spec.fields import Node, expected, keys_of, node_at, resolved, types_of
+from headrace.spec.fields import (
+    Node,
+    branches,
+    expected,
+    keys_of,
+    mapping_in,
+    node_at,
+    resolved,
+    types_of,
+)
 from headrace.spec.fleet import Fleet
 from headrace.spec.schema import schema_for
 
@@ -25,21 +34,57 @@ def validate(document: Document) -> tuple[Fleet | None, list[Problem]]:
     except ValidationError as error:
         problems: dict[FieldPath, Problem] = {}
         for detail in error.errors(include_url=False):
-            problem = _problem(schema, document, detail["loc"], detail["type"])
+            kind = detail["type"]
+            where = _in_file(schema, detail["loc"], kind)
+            if kind == "value_error":
+                said = detail["msg"].removeprefix("Value error, ")
+                problem = document.problem(where, said)
+            elif _is_about_another_choice(schema, document, where):
+                continue
+            else:
+                problem = _problem(schema, document, where, kind)
             problems.setdefault(problem.field, problem)
         return None, list(problems.values())
+
+
+def _in_file(schema: Node, where: tuple[str | int, ...], kind: str) -> tuple[str | int, ...]:
+    """The path without the names of a choice's branches, which pydantic puts behind it."""
+    path: tuple[str | int, ...] = ()
+    rest = list(where)
+    while rest:
+        path = (*path, rest.pop(0))
+        node = node_at(schema, path) or {}
+        mapping = mapping_in(node) or {}
+        if len(branches(node)) > 1 and rest:
+            branch = str(rest.pop(0))
+            if "tag" in mapping and branch.startswith("tagged-union"):
+                if kind.startswith("union_tag"):
+                    return (*path, mapping["tag"])
+                del rest[:1]
+    return path
+
+
+def _is_about_another_choice(schema: Node, document: Document, at: FieldPath) -> bool:
+    """Of a mapping where a number may stand too, only what is wrong inside it is of use."""
+    node = node_at(schema, at) or {}
+    given = isinstance(_value(document, at), dict)
+    return given and len(branches(node)) > 1 and mapping_in(node) is not None
 
 
 def _fit(schema: Node, document: Document, value: Any, at: FieldPath) -> Any:
     """Numbers become the text as typed where text is meant; an empty part is an empty mapping."""
     node = node_at(schema, at) or {}
-    if node.get("type") == "object" and (value is None or isinstance(value, dict)):
+    if mapping_in(node) and (isinstance(value, dict) or (value is None and _only_mapping(node))):
         return {
             name: _fit(schema, document, child, (*at, name))
             for name, child in (value or {}).items()
         }
     text_meant = bool(types_of(node)) and types_of(node) <= {"string", "null"}
     return document.typed[at] if text_meant and _is_number(value) else value
+
+
+def _only_mapping(node: Node) -> bool:
+    return node.get("type") == "object"
 
 
 def _is_number(value: Any) -> bool:
@@ -52,7 +97,7 @@ def _problem(schema: Node, document: Document, where: tuple[str | int, ...], kin
     if kind == "extra_forbidden" or "[key]" in where:
         return document.problem(at, _unknown_key(schema, at), key=True)
     node = node_at(schema, at) or {}
-    if kind == "missing":
+    if kind == "missing" or (kind == "union_tag_not_found" and _value(document, at) is None):
         return document.problem(at, _missing(at, node), key=True)
     got = _got(document, at)
     return document.problem(
@@ -71,7 +116,7 @@ def _known_part(schema: Node, where: FieldPath) -> FieldPath:
     """A path of the file: pydantic appends the union's branch or `[key]` to it."""
     known = [n for n in range(len(where) + 1) if node_at(schema, where[:n]) is not None]
     parent = node_at(schema, where[: known[-1]]) or {}
-    is_mapping = parent.get("type") == "object" and "[key]" not in where
+    is_mapping = mapping_in(parent) is not None and "[key]" not in where
     return where[: known[-1] + 1] if is_mapping else where[: known[-1]]
 
 
@@ -80,6 +125,8 @@ def _unknown_key(schema: Node, at: FieldPath) -> str:
     allowed = keys_of(node_at(schema, at[:-1]) or {})
     plain = name.lower().replace("-", "_")
     nearest = difflib.get_close_matches(plain, allowed, n=1)
+    if plain in allowed:
+        return "has no meaning here: take it out"
     homes = [
         part
         for part, node in schema["properties"].items()
@@ -103,7 +150,10 @@ def _missing(at: FieldPath, node: Node) -> str:
 def _value(document: Document, at: FieldPath) -> Any:
     value = document.value
     for name in at:
-        value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, list) and isinstance(name, int):
+            value = value[name]
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
     return value
 
 

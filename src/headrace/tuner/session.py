@@ -23,7 +23,8 @@ from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
 from headrace.proof.compare import bench_spec, with_plan
 from headrace.runs import write_plan_files
-from headrace.spec.fleet import Fleet, Workload
+from headrace.spec.fleet import Fleet
+from headrace.spec.workload import Workload
 from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
 from headrace.targets.local.job import plan_job

@@ -105,8 +105,7 @@ def _gpu_env(replica: ReplicaSpec) -> dict[str, str]:
 def _cpu_env(plan: Plan, cores: str) -> dict[str, str]:
     """Room for the planned sequences, cores of its own, and no GPU that may be there."""
     chosen, memory = plan.chosen, plan.chosen.memory_bytes
-    workload = plan.fleet.workload
-    tokens = workload.input_tokens + workload.output_tokens
+    tokens = plan.fleet.workload.longest_tokens
     needed = chosen.max_running * (tokens * memory.kv_per_token + memory.state_per_sequence)
     gib = max(1, math.ceil(CACHE_MARGIN * min(needed, memory.free / CACHE_MARGIN) / GIB))
     return {

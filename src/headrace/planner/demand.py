@@ -1,0 +1,282 @@
+"""The requests of a workload, sampled evenly: what a plan knows of distributions. Pure.
+
+The sample is the same in every plan: each distribution's quantiles, evenly spaced, dealt out in a
+fixed order. Means are therefore exact, and two candidates are judged on the same requests.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import TYPE_CHECKING, TypeVar
+
+from headrace.loadgen.lengths import AnyLengths, Fixed, as_lengths
+from headrace.perf.steady import Load
+from headrace.scheduler.spec import CacheSpec
+from headrace.spec.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+T = TypeVar("T")
+
+SAMPLE = 1024
+"""Requests; a p99 is then the tenth from the top."""
+SURE = 2.33
+"""Standard deviations that a cache keeps free above its mean use: 99 % of the time it suffices."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of the sample, in tokens."""
+
+    prompt: int
+    known: int
+    """Of the prompt, what its conversation (or everyone's) has sent or been answered before."""
+    output: int
+
+    @property
+    def context(self) -> int:
+        """What it holds in the cache at its end."""
+        return self.prompt + self.output
+
+
+@dataclass(frozen=True)
+class MixedLoad(Load):
+    """Means of requests of many lengths, as a batch meets them: long ones more often."""
+
+    context_tokens: float = 0.0
+    attended: float = 0.0
+    variation: float = 0.0
+
+    @property
+    def mean_context_tokens(self) -> float:
+        """Over all decoding steps, not over all requests."""
+        return self.context_tokens
+
+    @property
+    def attended_tokens(self) -> float:
+        """Over all computed tokens."""
+        return self.attended
+
+    @property
+    def prompt_variation(self) -> float:
+        """Of what is computed, not of what is sent."""
+        return self.variation
+
+
+class Demand:
+    """What a workload asks for, as a sample of its requests."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.requests = _sample(workload)
+        self.longest_tokens = workload.longest_tokens
+        count = len(self.requests)
+        self.input_tokens = sum(r.prompt for r in self.requests) / count
+        self.output_tokens = sum(r.output for r in self.requests) / count
+        self._chances: dict[str, Floats] = {}
+        self._held: dict[tuple[int, int, int], tuple[float, float]] = {}
+
+    @property
+    def tokens(self) -> float:
+        """Input and output tokens of a mean request."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def fixed(self) -> bool:
+        """All requests are alike."""
+        return len(self.requests) == 1
+
+    def sequences(self, cache: CacheSpec, *, shared: bool) -> int:
+        """Requests that the cache holds at once, 99 % of the time where their lengths vary.
+
+        `shared`: the tokens that all conversations begin with are held once.
+        """
+        if self.fixed:
+            return max(0, cache.pages // cache.pages_for(self.requests[0].context))
+        common = self._common_pages(cache) if shared else 0
+        mean, deviation = self._pages(cache)
+        mean -= common
+        pages = cache.pages - common
+        if pages < mean + SURE * deviation:
+            return 0
+        root = (
+            (-SURE * deviation + math.sqrt((SURE * deviation) ** 2 + 4 * mean * pages)) / 2 / mean
+        )
+        return int(root**2)
+
+    def _common_pages(self, cache: CacheSpec) -> int:
+        """Pages of what all conversations begin with."""
+        talk = self.workload.conversation
+        return talk.shared_tokens // cache.page_tokens * cache.token_groups if talk else 0
+
+    def _pages(self, cache: CacheSpec) -> tuple[float, float]:
+        """Mean and deviation of the pages that a request in the batch comes to hold.
+
+        Long answers stay long, so they are met more often than they are sent.
+        """
+        key = (cache.page_tokens, cache.token_groups, cache.state_pages)
+        if key not in self._held:
+            self._held[key] = _moments(
+                [(cache.pages_for(r.context), r.output) for r in self.requests]
+            )
+        return self._held[key]
+
+    def kept(
+        self, cache: CacheSpec, load: Load, running: float, request_s: float, queue_s: float
+    ) -> float:
+        """Share of conversations whose pages outlive the pause before their next turn.
+
+        What the running requests leave of the cache is overwritten at the pace of new pages, the
+        least recently used first. Pauses are taken as exponential around the think time.
+        """
+        talk = self.workload.conversation
+        if talk is None:
+            return 1.0
+        pause_s = talk.think_time_s + queue_s
+        mean, _ = self._pages(cache)
+        spare = max(0.0, cache.pages - self._common_pages(cache) - running * mean)
+        new = load.computed_input_tokens + load.output_tokens
+        written = new / cache.page_tokens * cache.token_groups + cache.state_pages
+        return 1 - math.exp(-spare / written / request_s / pause_s) if pause_s else 1.0
+
+    @cached_property
+    def no_hits(self) -> tuple[float, ...]:
+        """Nothing is cached."""
+        return (0.0,) * len(self.requests)
+
+    def hits(self, page_tokens: int, kept: float) -> tuple[float, ...]:
+        """Cached tokens of every request's prompt; whole pages are found, a stated rate is taken.
+
+        `kept` is the share of conversations whose pages are still there at their next turn.
+        """
+        talk = self.workload.conversation
+        if talk is None:
+            return tuple(r.prompt * self.workload.prefix_hit_rate for r in self.requests)
+        common = talk.shared_tokens // page_tokens * page_tokens
+        found = []
+        for r in self.requests:
+            whole = min(r.known, r.prompt - 1) // page_tokens * page_tokens
+            found.append(kept * whole + (1 - kept) * min(common, whole))
+        return tuple(found)
+
+    def load(self, found: tuple[float, ...], acceptance: float, mtp_depth: int) -> Load:
+        """The workload as one replica sees it, `found` tokens of each prompt being cached."""
+        hit_rate = sum(found) / sum(r.prompt for r in self.requests)
+        if self.fixed:
+            only = self.requests[0]
+            return Load(only.prompt, only.output, hit_rate, acceptance, mtp_depth)
+        computed = [max(1.0, r.prompt - hit) for r, hit in zip(self.requests, found, strict=True)]
+        mean = sum(computed) / len(computed)
+        square = sum(c * c for c in computed) / len(computed)
+        decoded = sum(r.output for r in self.requests)
+        pairs = list(zip(self.requests, computed, strict=True))
+        return MixedLoad(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            prefix_hit_rate=hit_rate,
+            acceptance=acceptance,
+            mtp_depth=mtp_depth,
+            context_tokens=sum(r.output * (r.prompt + r.output / 2) for r in self.requests)
+            / decoded,
+            attended=sum(c * (r.prompt - c / 2) for r, c in pairs) / sum(computed),
+            variation=square / mean**2 - 1,
+        )
+
+    @cached_property
+    def prompts(self) -> Floats:
+        """Prompt tokens of every request."""
+        import numpy as np
+
+        return np.array([r.prompt for r in self.requests], float)
+
+    @cached_property
+    def outputs(self) -> Floats:
+        """Output tokens of every request."""
+        import numpy as np
+
+        return np.array([r.output for r in self.requests], float)
+
+    def chance(self, name: str) -> Floats:
+        """Evenly spaced shares, one for every request, in an order of their own."""
+        import numpy as np
+
+        if name not in self._chances:
+            count = len(self.requests)
+            shares = _shuffled([(place + 0.5) / count for place in range(count)], name)
+            self._chances[name] = np.array(shares)
+        return self._chances[name]
+
+    def normal(self, name: str) -> Floats:
+        """Normal deviates at these shares."""
+        import numpy as np
+
+        key = f"{name}, normal"
+        if key not in self._chances:
+            deviates = [NormalDist().inv_cdf(share) for share in self.chance(name)]
+            self._chances[key] = np.array(deviates)
+        return self._chances[key]
+
+    def context_percentile(self, share: float) -> int:
+        """Tokens that this share of the requests do not exceed at their end."""
+        ordered = sorted(r.context for r in self.requests)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _moments(weighed: list[tuple[float, float]]) -> tuple[float, float]:
+    """Mean and standard deviation of values by their weights."""
+    total = sum(weight for _, weight in weighed)
+    mean = sum(value * weight for value, weight in weighed) / total
+    variance = sum(weight * (value - mean) ** 2 for value, weight in weighed) / total
+    return mean, math.sqrt(variance)
+
+
+def _sample(workload: Workload) -> list[Request]:
+    inputs, outputs = workload.inputs, workload.outputs
+    talk = workload.conversation
+    if talk is None:
+        if isinstance(inputs, Fixed) and isinstance(outputs, Fixed):
+            return [Request(inputs.tokens, 0, outputs.tokens)]
+        lengths = zip(_dealt(inputs, SAMPLE, "in"), _dealt(outputs, SAMPLE, "out"), strict=True)
+        return [Request(prompt, 0, output) for prompt, output in lengths]
+    turns = as_lengths(talk.turns)
+    conversations = max(1, round(SAMPLE / turns.mean))
+    counts = _dealt(turns, conversations, "turns")
+    added, answers = (
+        iter(_dealt(lengths, sum(counts), name))
+        for lengths, name in ((inputs, "in"), (outputs, "out"))
+    )
+    return [
+        request
+        for count in counts
+        for request in _conversation(count, talk.shared_tokens, added, answers)
+    ]
+
+
+def _conversation(
+    turns: int, shared: int, added: Iterator[int], answers: Iterator[int]
+) -> Iterator[Request]:
+    """Its turns: each prompt is all that was said before and something new."""
+    said = shared
+    for _ in range(turns):
+        prompt, output = said + next(added), next(answers)
+        yield Request(prompt, said, output)
+        said = prompt + output
+
+
+def _dealt(lengths: AnyLengths, count: int, name: str) -> list[int]:
+    return _shuffled(lengths.table(count), name)
+
+
+def _shuffled(values: list[T], name: str) -> list[T]:
+    random.Random(name).shuffle(values)
+    return values
