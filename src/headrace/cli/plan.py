@@ -24,6 +24,23 @@ def plan(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print plan.json on stdout.")] = False,
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            "--goal", help="throughput (per GPU), cost (per token) or fewest-gpus (for a rate)."
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Requests per second to plan for.")
+    ] = None,
+    token_rate: Annotated[
+        float | None,
+        typer.Option("--token-rate", help="Total tokens per second to plan for, instead."),
+    ] = None,
+    spare: Annotated[
+        int | None,
+        typer.Option("--spare", help="Replicas that may be lost without missing a goal."),
+    ] = None,
     gpu: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,22 +67,43 @@ def plan(
     ] = None,
 ) -> None:
     """Find the best configuration for a fleet file and say why."""
-    from headrace.spec.load import load_fleet
-
+    fleet = _asked(fleet_file, goal, rate, token_rate, spare)
     if gpu or what_if or against:
         from headrace.cli.plan_options import plan_with
 
-        plan_with(fleet_file, output, json=json, gpu=gpu, what_if=what_if, against=against)
+        plan_with(fleet, fleet_file, output, json=json, gpu=gpu, what_if=what_if, against=against)
         return
     if output is not None and output.exists() and not force:
         raise InputError(f"{output} exists", hint="choose another --output, or pass --force")
-    made = plan_for(load_fleet(fleet_file), fleet_file)
+    made = plan_for(fleet, fleet_file)
     if output is not None:
         write_plan(made, output)
     if json:
         print_json(made)
     else:
         show_plan(made)
+
+
+def _asked(
+    fleet_file: Path,
+    goal: str | None,
+    rate: float | None,
+    token_rate: float | None,
+    spare: int | None,
+) -> Fleet:
+    """The file's fleet with what the options change of it."""
+    from headrace.planner.what_if import changed, stated
+    from headrace.spec.load import load_fleet
+
+    options = (
+        ("--goal", "goal", goal),
+        ("--rate", "workload.request_rate", rate),
+        ("--token-rate", "workload.token_rate", token_rate),
+        ("--spare", "spare_replicas", spare),
+    )
+    changes = [stated(*option) for option in options if option[2] is not None]
+    fleet = load_fleet(fleet_file)
+    return changed(fleet, changes) if changes else fleet
 
 
 def plan_for(fleet: Fleet, fleet_file: Path | None = None) -> Plan:
@@ -113,7 +151,7 @@ def show_plan(made: Plan, *, brief: bool = False) -> None:
     fleet, choice = made.fleet, made.chosen
     engine = "simulated " if fleet.engine.kind == "simulated" else ""
     console.print(
-        f"[bold]{escape(fleet.name)}[/]  {escape(made.model)} on {fleet.hardware.gpus} x "
+        f"[bold]{escape(fleet.name)}[/]  {escape(made.model)} on {_gpus(made)} x "
         f"{engine}{made.gpu}, vLLM {fleet.engine.version}"
     )
     if made.stand_ins:
@@ -134,6 +172,12 @@ def show_plan(made: Plan, *, brief: bool = False) -> None:
         f"[dim]{made.searched:,} configuration{'s'[: made.searched > 1]} searched "
         f"in {made.elapsed_s:.2f} s[/]",
     )
+
+
+def _gpus(made: Plan) -> str:
+    """`64`, or `57 of 64` where some stay idle."""
+    used, there = made.chosen.layout.gpus, made.fleet.hardware.gpus
+    return f"{there}" if used == there else f"{used} of {there}"
 
 
 def _figures(choice: Choice) -> Table:

@@ -28,6 +28,7 @@ PATIENCE_S = 2.0
 
 
 def plan_with(
+    fleet: Fleet,
     fleet_file: Path,
     output: Path | None,
     *,
@@ -47,7 +48,6 @@ def plan_with(
             "--output writes one plan, and this compares several",
             hint="leave --output out and redirect --json: headrace plan ... --json > file.json",
         )
-    fleet = load_fleet(fleet_file)
     if gpu:
         _rank(fleet, fleet_file, gpu, json=json)
     elif what_if:
@@ -117,14 +117,13 @@ def _gpus(fleet: Fleet, wanted: list[str]) -> list[str]:
 
 
 def _show_ranking(fleet: Fleet, rows: list[rank.Ranked]) -> None:
-    count = fleet.hardware.gpus
     table = Table(
-        title=f"predicted, {escape(fleet.name)} on {count} GPU{'s'[: count > 1]} of each type",
+        title=f"predicted, {escape(fleet.name)} {_ranked_for(fleet)}",
         title_justify="left",
         box=None,
     )
     table.add_column("GPU", no_wrap=True)
-    for name in ("USD/Mtok", "USD/h", "total tok/s", "band", "per GPU", "TPOT ms", "TP"):
+    for name in ("USD/Mtok", "USD/h", "total tok/s", "band", "per GPU", "TPOT ms", "GPUs", "TP"):
         table.add_column(name, justify="right")
     for row in rows:
         if row.feasible:
@@ -133,6 +132,15 @@ def _show_ranking(fleet: Fleet, rows: list[rank.Ranked]) -> None:
     for row in rows:
         if row.reason:
             console.print(f"  {escape(row.gpu)}: {escape(row.reason)}", soft_wrap=True)
+
+
+def _ranked_for(fleet: Fleet) -> str:
+    load, count = fleet.workload, fleet.hardware.gpus
+    if fleet.goal != "throughput" and load.request_rate:
+        return f"for {load.request_rate:g} requests/s"
+    if fleet.goal != "throughput" and load.token_rate:
+        return f"for {load.token_rate:g} total tok/s"
+    return f"on {count} GPU{'s'[: count > 1]} of each type"
 
 
 def _rank_cells(row: rank.Ranked) -> list[str]:
@@ -145,6 +153,7 @@ def _rank_cells(row: rank.Ranked) -> list[str]:
         f"{low:.0f}-{high:.0f}k",
         _number(row.total_tok_s_per_gpu),
         _number(row.tpot_ms, 1),
+        str(row.layout.gpus) if row.layout else "",
         str(row.layout.tensor_parallel) if row.layout else "",
     ]
 

@@ -92,6 +92,13 @@ class Demand:
         return self.input_tokens + self.output_tokens
 
     @property
+    def request_s(self) -> float | None:
+        """The rate at which requests arrive, where the workload states one."""
+        if self.workload.token_rate is not None:
+            return self.workload.token_rate / self.tokens
+        return self.workload.request_rate
+
+    @property
     def fixed(self) -> bool:
         """All requests are alike."""
         return len(self.requests) == 1

@@ -47,11 +47,6 @@ class Candidate:
         return self.replicas * self.config.tensor_parallel
 
     @property
-    def request_s(self) -> float:
-        """Requests per second of all replicas, scaling losses left out."""
-        return self.steady.request_s * self.replicas
-
-    @property
     def total_tok_s_per_gpu(self) -> float:
         """Throughput over the GPUs in use."""
         return self.total_tok_s / self.gpus
@@ -73,6 +68,7 @@ class Evaluator:
         self.fleet, self.facts, self.gpu, self.constants = fleet, facts, gpu, constants
         self.demand = Demand(fleet.workload)
         self.goals = fleet.slo.goals()
+        self.request_s = self.demand.request_s
         self._steps: dict[object, StepModel] = {}
         self._rules: dict[object, str | None] = {}
         self._memory: dict[object, MemoryPlan] = {}
@@ -142,19 +138,21 @@ class Evaluator:
         hardware = self.fleet.hardware
         per_node = hardware.gpus_per_node // config.tensor_parallel
         replicas = replicas or hardware.nodes * per_node
-        concurrency = given or self._concurrency(config, replicas, running)
+        kept = 1 - self.loss(-(-replicas // per_node))
+        concurrency = given or self._concurrency(config, replicas * kept, running)
         serving = self.serving(config, concurrency, running)
-        tokens = serving.steady.request_s * self.demand.tokens
-        nodes = -(-replicas // per_node)
-        loss = self.constants.scaling.loss_per_doubling * math.log2(nodes)
-        total = tokens * replicas * (1 - loss)
+        total = serving.steady.request_s * self.demand.tokens * replicas * kept
         return Candidate(config, replicas, memory, running, concurrency, serving, total)
 
-    def _concurrency(self, config: EngineConfig, replicas: int, running: int) -> int:
+    def loss(self, nodes: int) -> float:
+        """Share of the throughput that so many nodes lose to each other."""
+        return self.constants.scaling.loss_per_doubling * math.log2(nodes)
+
+    def _concurrency(self, config: EngineConfig, replicas: float, running: int) -> int:
         """Requests in flight per replica: stated, what a stated rate needs, or all that run."""
         workload = self.fleet.workload
-        if workload.request_rate is not None:
-            return self.concurrency_for(config, workload.request_rate / replicas, running)
+        if self.request_s is not None:
+            return self.concurrency_for(config, self.request_s / replicas, running)
         if workload.concurrency == "auto":
             return running
         return max(1, round(workload.concurrency / replicas))
@@ -226,10 +224,9 @@ class Evaluator:
             )
         if self._missed[key]:
             return self._missed[key]
-        rate = self.fleet.workload.request_rate
-        reached = candidate.request_s
+        rate, reached = self.request_s, candidate.total_tok_s / self.demand.tokens
         if rate is not None and reached < 0.999 * rate:
-            return f"reaches {reached:.1f} of {rate:g} requests/s"
+            return f"reaches {reached:.1f} of {rate:.4g} requests/s"
         return None
 
     def latencies(self, candidate: Candidate) -> Latencies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -9,6 +10,7 @@ from headrace.models.facts import ModelFacts
 from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
 from headrace.planner.evaluate import Candidate, Evaluator
+from headrace.planner.find import Found
 from headrace.planner.plan import Rejected
 from headrace.planner.search import INDIFFERENCE, Searched
 
@@ -39,10 +41,9 @@ def bound_by(candidate: Candidate) -> str:
     return f"{BOUND_BY[name]} ({100 * parts[name] / sum(parts.values()):.0f} % of a step)"
 
 
-def why(
-    chosen: Candidate, searched: Searched, evaluator: Evaluator, fixed: dict[str, Any]
-) -> list[str]:
+def why(found: Found) -> list[str]:
     """Reasons for the choice, the weightiest first."""
+    chosen, evaluator, fixed = found.chosen, found.evaluator, found.fixed
     lines = [_bottleneck(chosen), _capacity(chosen, evaluator)]
     planned = evaluator.fleet.engine.planned
     given_by = "set by the file" if planned else "the file's, or vLLM's default"
@@ -50,12 +51,12 @@ def why(
         if lever in fixed:
             lines.append(f"{LEVER_WORDS[lever]} {getattr(chosen.config, lever)}: {given_by}")
         else:
-            lines += _lever(lever, chosen, searched)
+            lines += _lever(lever, found.full, found.searched)
     if chosen.config.state_dtype == "bfloat16":
         lines.append(
             "bfloat16 state rounds the recurrence; check your own accuracy metric before keeping it"
         )
-    return lines + _confidence(evaluator, chosen)
+    return found.reasons + lines + _confidence(evaluator, chosen)
 
 
 def _bottleneck(chosen: Candidate) -> str:
@@ -73,6 +74,8 @@ def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
     slots = f"max_num_seqs {chosen.config.max_num_seqs}"
     if chosen.config.max_num_seqs > chosen.concurrency:
         slots += ", the rest for imbalance between replicas"
+    if evaluator.request_s is not None:
+        return f"{word}; the rate holds {chosen.concurrency} in flight ({slots})"
     if evaluator.goals and evaluator.fleet.workload.concurrency == "auto":
         return f"{word}; {chosen.concurrency} in flight keep the SLO ({slots})"
     return f"{word}; {chosen.concurrency} are in flight ({slots})"
@@ -106,6 +109,9 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
     ground = calibration.ground(evaluator.gpu.name, evaluator.facts.weights_dtype)
     rests_on = f"calibration {calibration.name}: {calibration.source}"
     lines = [f"band {1 - width:.2f} to {1 + width:.2f} of the prediction: {ground}; {rests_on}"]
+    if evaluator.fleet.goal != "throughput" and evaluator.request_s is not None and width:
+        least = math.ceil((chosen.replicas - evaluator.fleet.spare_replicas) / (1 - width))
+        lines.append(f"at the low end of the band the rate would take {least} replicas")
     if chosen.config.mtp_depth:
         acceptance = evaluator.fleet.workload.acceptance.get("mtp", 0.0)
         lines.append(f"acceptance {acceptance:g} per drafted token is the file's, not measured")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import Any
 
 from headrace import __version__
 from headrace.engines.vllm import args as vllm_args
 from headrace.engines.vllm.stand_ins import stand_ins, with_stand_ins
-from headrace.errors import InfeasibleError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
-from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.perf.load import current_constants
 from headrace.perf.replica import ReplicaModel
 from headrace.planner import explain
-from headrace.planner.candidates import Levers, levers
 from headrace.planner.evaluate import Candidate, Evaluator
+from headrace.planner.find import Found, find
 from headrace.planner.latency import Spread
 from headrace.planner.plan import (
     Choice,
@@ -29,7 +25,7 @@ from headrace.planner.plan import (
     Plan,
     Prediction,
 )
-from headrace.planner.search import Searched, choose, pareto, refine, search
+from headrace.planner.search import pareto
 from headrace.scheduler.spec import SchedulerSpec
 from headrace.spec.fleet import Fleet
 from headrace.spec.slo import METRICS
@@ -44,16 +40,10 @@ def make_plan(
     nearest miss and what would help.
     """
     began = time.perf_counter()
-    evaluator = Evaluator(fleet, facts, gpu, constants or current_constants())
-    base, fixed = base_config(fleet, facts, gpu)
-    wanted = levers(fleet, facts, gpu, fixed)
-    searched = search(evaluator, wanted.configs(base))
-    if not searched.feasible:
-        raise InfeasibleError(_nothing_feasible(searched), hint=_what_would_help(searched))
-    best = choose(searched.feasible)
-    limit = min((n for n in wanted.max_num_seqs if n > best.config.max_num_seqs), default=0)
-    chosen = refine(evaluator, best, "max_num_seqs" in fixed, limit)
-    choice = _choice(chosen, searched, evaluator, fixed)
+    found = find(fleet, facts, gpu, constants or current_constants())
+    chosen, searched, evaluator = found.chosen, found.searched, found.evaluator
+    fleet = evaluator.fleet
+    choice = _choice(found)
     return Plan(
         headrace_version=__version__,
         fleet=fleet,
@@ -65,26 +55,10 @@ def make_plan(
         stand_ins=stand_ins(choice.engine_args) if fleet.engine.kind == "vllm" else {},
         simulation=replica_model(chosen, evaluator).to_json(),
         pareto=[_point(c, facts) for c in pareto(searched.running())],
-        rejected=explain.rejected(chosen, searched, facts),
+        rejected=explain.rejected(found.full, searched, facts),
         searched=searched.count,
         elapsed_s=time.perf_counter() - began,
     )
-
-
-def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig, dict[str, Any]]:
-    """vLLM's defaults with the file's args over them, and the levers that are thereby fixed."""
-    version = fleet.engine.version
-    defaults = vllm_args.defaults(version, gpu, facts)
-    fixed = vllm_args.engine_config(fleet.engine.args, version)
-    base = replace(defaults, **fixed)
-    if not fleet.engine.planned:
-        names = Levers.__dataclass_fields__
-        return base, {name: getattr(base, name) for name in names}
-    if "prefix_caching" not in fixed:
-        base = replace(base, prefix_caching=fleet.workload.reuses_prefixes)
-    if "text_only" not in fixed:
-        base = replace(base, text_only=True)
-    return base, fixed
 
 
 def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:
@@ -106,9 +80,8 @@ def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:
     )
 
 
-def _choice(
-    chosen: Candidate, searched: Searched, evaluator: Evaluator, fixed: dict[str, Any]
-) -> Choice:
+def _choice(found: Found) -> Choice:
+    chosen, evaluator = found.chosen, found.evaluator
     fleet, config = evaluator.fleet, chosen.config
     args = vllm_args.engine_args(config, evaluator.facts, planned=fleet.engine.planned)
     args = vllm_args.overridden(args, fleet.engine.args)
@@ -128,7 +101,7 @@ def _choice(
             free=memory.free_bytes,
         ),
         bound_by=explain.bound_by(chosen),
-        why=explain.why(chosen, searched, evaluator, fixed),
+        why=explain.why(found),
         max_running=chosen.running,
     )
 
@@ -139,7 +112,7 @@ def _layout(chosen: Candidate, fleet: Fleet) -> Layout:
         replicas=chosen.replicas,
         gpus=chosen.replicas * chosen.config.tensor_parallel,
         nodes=fleet.hardware.nodes,
-        replicas_per_node=chosen.replicas // fleet.hardware.nodes,
+        replicas_per_node=-(-chosen.replicas // fleet.hardware.nodes),
     )
 
 
@@ -178,29 +151,4 @@ def _point(candidate: Candidate, facts: ModelFacts) -> ParetoPoint:
         total_tok_s_per_gpu=candidate.total_tok_s_per_gpu,
         tpot_ms=candidate.steady.tpot_s * 1e3,
         config=explain.shown(candidate.config, facts),
-    )
-
-
-def _nothing_feasible(searched: Searched) -> str:
-    nearest = max(
-        (r for r in searched.refused if r.candidate),
-        key=lambda r: -r.candidate.steady.tpot_s if r.candidate else 0.0,
-        default=None,
-    )
-    reasons = {r.reason for r in searched.refused if r.candidate is None}
-    if nearest is None:
-        listed = "; ".join(sorted(reasons)[:3])
-        return f"no configuration runs ({searched.count:,} tried): {listed}"
-    return (
-        f"no configuration keeps the goals ({searched.count:,} tried); the nearest miss: "
-        f"{nearest.reason}"
-    )
-
-
-def _what_would_help(searched: Searched) -> str:
-    if any(r.candidate for r in searched.refused):
-        return "relax slo in the fleet file, or give it quicker or more GPUs"
-    return (
-        "use a GPU with more memory, more gpus_per_node, or a checkpoint with narrower weights "
-        "(FP8, NVFP4); `headrace hardware` lists the catalog"
     )

@@ -45,10 +45,14 @@ def search(evaluator: Evaluator, configs: Iterable[EngineConfig]) -> Searched:
     return Searched(feasible, refused)
 
 
-def choose(feasible: list[Candidate]) -> Candidate:
-    """The most tokens per GPU, and among equals the plainest (most exact, fewest parts)."""
-    best = max(c.total_tok_s_per_gpu for c in feasible)
-    equals = [c for c in feasible if c.total_tok_s_per_gpu >= best * (1 - INDIFFERENCE)]
+def choose(feasible: list[Candidate], *, per_paid_gpu: bool = False) -> Candidate:
+    """The most tokens per GPU, and among equals the plainest (most exact, fewest parts).
+
+    `per_paid_gpu` counts the GPUs of the fleet that a layout leaves idle too.
+    """
+    speed = [c.total_tok_s if per_paid_gpu else c.total_tok_s_per_gpu for c in feasible]
+    enough = max(speed) * (1 - INDIFFERENCE)
+    equals = [c for c, tok_s in zip(feasible, speed, strict=True) if tok_s >= enough]
     return min(equals, key=plainness)
 
 

@@ -20,6 +20,8 @@ from headrace.spec.fleet import Fleet
 from headrace.spec.validate import validate
 
 OPTION = "--what-if"
+HELP = "`headrace plan --help` says what each option takes."
+RATES = {"workload.request_rate", "workload.token_rate"}
 HOW = (
     "FIELD is a dotted field of the fleet file and VALUE is YAML: "
     "--what-if workload.output_tokens=1024. `headrace schema` lists every field."
@@ -34,6 +36,8 @@ class Change:
     """As it was given: FIELD=VALUE."""
     path: tuple[str, ...]
     value: Any
+    option: str = OPTION
+    """The command line's option that states it."""
     typed: dict[FieldPath, str] = field(default_factory=dict)
     """Unquoted scalars as they were typed, so that a version 0.30 does not become 0.3."""
 
@@ -83,7 +87,14 @@ def _parsed(text: str) -> Change:
     if document.problems:
         raise InputError(f"{OPTION} {text}: {document.problems[0].text}", hint=HOW)
     typed: dict[FieldPath, str] = {(*path, *at): word for at, word in document.typed.items()}
-    return Change(text, path, document.value, typed)
+    return Change(text, path, document.value, typed=typed)
+
+
+def stated(option: str, name: str, value: Any) -> Change:
+    """A change that has an option of its own."""
+    text = value if isinstance(value, str) else f"{value:g}"
+    path = tuple(name.split("."))
+    return Change(text, path, value, option, {path: text})
 
 
 def changed(fleet: Fleet, changes: Sequence[Change]) -> Fleet:
@@ -99,6 +110,8 @@ def changed(fleet: Fleet, changes: Sequence[Change]) -> Fleet:
     names = {change.name for change in changes}
     if "hardware.gpu" in names and "hardware.usd_per_gpu_hour" not in names:
         _drop_price(fleet, value)
+    if names & RATES:
+        _drop_other_loads(value, names)
     made, problems = validate(document)
     problems += check_text(document)
     if made is not None:
@@ -106,6 +119,12 @@ def changed(fleet: Fleet, changes: Sequence[Change]) -> Fleet:
     if problems or made is None:
         raise _refused(problems, changes)
     return made
+
+
+def _drop_other_loads(value: dict[str, Any], names: set[str]) -> None:
+    """A rate takes the place of the file's concurrency or other rate."""
+    for name in (RATES | {"workload.concurrency"}) - names:
+        value["workload"].pop(name.rpartition(".")[2], None)
 
 
 def _set(value: dict[str, Any], change: Change) -> None:
@@ -124,14 +143,15 @@ def _drop_price(fleet: Fleet, value: dict[str, Any]) -> None:
 
 def _refused(problems: list[Problem], changes: Sequence[Change]) -> InputError:
     lines = [_line(problem, changes) for problem in problems]
-    return InputError("\n".join(dict.fromkeys(lines)), hint=HOW)
+    plain = all(change.option != OPTION for change in changes)
+    return InputError("\n".join(dict.fromkeys(lines)), hint=HELP if plain else HOW)
 
 
 def _line(problem: Problem, changes: Sequence[Change]) -> str:
     """The problem behind the option that made it: all of them where fields contradict."""
     at = problem.field
     guilty = [c for c in changes if c.path[: len(at)] == at or at[: len(c.path)] == c.path]
-    options = " ".join(f"{OPTION} {c.text}" for c in guilty or changes)
+    options = " ".join(f"{c.option} {c.text}" for c in guilty or changes)
     return f"{options}: {'.'.join(map(str, at))}: {problem.text}"
 
 

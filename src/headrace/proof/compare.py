@@ -6,6 +6,7 @@ from headrace.errors import InputError
 from headrace.loadgen.lengths import Fixed
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
+from headrace.planner.demand import Demand
 from headrace.planner.plan import Plan
 from headrace.spec.workload import Workload
 
@@ -20,7 +21,7 @@ def bench_spec(
     fleet, chosen = plan.fleet, plan.chosen
     workload, hardware = fleet.workload, fleet.hardware
     require_sendable(workload)
-    rate = workload.request_rate
+    rate = Demand(workload).request_s
     planned = chosen.prediction.concurrency_per_replica * chosen.layout.replicas
     price = plan.usd_per_gpu_hour
     return BenchSpec(

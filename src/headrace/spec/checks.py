@@ -46,15 +46,25 @@ def _context(fleet: Fleet, document: Document) -> Iterator[Problem]:
 
 def _load(fleet: Fleet, document: Document) -> Iterator[Problem]:
     load = fleet.workload
+    rates = [name for name in ("request_rate", "token_rate") if getattr(load, name) is not None]
+    if len(rates) > 1:
+        text = "given together with request_rate: both say how much arrives; take one of them out"
+        yield document.problem(("workload", "token_rate"), text, key=True)
+    if fleet.goal == "fewest-gpus" and not rates:
+        text = "fewest for which load? add workload.request_rate (requests/s) or token_rate"
+        yield document.problem(("goal",), text)
+    if fleet.spare_replicas and not rates:
+        text = "spare for which load? add workload.request_rate (requests/s) or token_rate"
+        yield document.problem(("spare_replicas",), text)
     if load.prefix_hit_rate and load.conversation:
         text = "follows from the turns of a conversation, and is not stated with one: take it out"
         yield document.problem(("workload", "prefix_hit_rate"), text, key=True)
-    if load.request_rate is not None and load.concurrency != "auto":
+    for name in rates if load.concurrency != "auto" else ():
         text = (
             "given together with concurrency: a load either holds a number of requests in flight "
             "or sends them at a rate; take one of the two out"
         )
-        yield document.problem(("workload", "request_rate"), text, key=True)
+        yield document.problem(("workload", name), text, key=True)
 
 
 def _ambiguous(document: Document) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from headrace.spec.part import Part
 from headrace.spec.slo import Slo
@@ -93,6 +93,14 @@ class Fleet(Part):
         examples=["Qwen/Qwen3.5-27B-FP8"],
     )
     hardware: Hardware = Field(examples=["{gpu: B200}"])
+    goal: Literal["throughput", "cost", "fewest-gpus"] = Field(
+        "throughput",
+        description="What the plan is to make best: tokens per GPU; USD per token of all GPUs paid "
+        "for; or the number of GPUs for the workload's request_rate or token_rate.",
+    )
+    spare_replicas: NonNegativeInt = Field(
+        0, description="Replicas that may be lost without missing a goal; with a rate to serve."
+    )
     workload: Workload = Field(default_factory=Workload)
     slo: Slo = Field(default_factory=Slo)
     engine: Engine = Field(default_factory=Engine)

@@ -59,6 +59,9 @@ class Workload(Part):
     request_rate: PositiveFloat | None = Field(
         None, description="Requests per second (open loop, Poisson) instead of a concurrency."
     )
+    token_rate: PositiveFloat | None = Field(
+        None, description="Total tokens per second, input and output, instead of a request_rate."
+    )
 
     @property
     def inputs(self) -> AnyLengths:

@@ -15,7 +15,7 @@ from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.planner.candidates import levers
 from headrace.planner.evaluate import Candidate, Evaluator, trimmed
-from headrace.planner.make import base_config
+from headrace.planner.find import base_config
 from headrace.planner.plan import Plan
 from headrace.planner.search import plainness
 from headrace.spec.fleet import Fleet
