@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,10 @@ from headrace.cli.output import console, print_json
 from headrace.errors import InputError
 from headrace.planner.plan import Choice, Plan
 from headrace.spec.fleet import Fleet
+
+if TYPE_CHECKING:
+    from headrace.models.facts import ModelFacts
+    from headrace.planner.checkpoints import Checkpoint
 
 
 def plan(
@@ -118,12 +122,29 @@ def plan_for(fleet: Fleet, fleet_file: Path | None = None) -> Plan:
         gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
     with named_in(fleet_file, "model"):
         facts = load_model(fleet.model)
+    others = checkpoints_of(fleet, facts, fleet_file)
     with named_in(fleet_file, "engine"):
-        return make_plan(fleet, facts, gpu)
+        return make_plan(fleet, facts, gpu, others=others)
+
+
+def checkpoints_of(fleet: Fleet, own: ModelFacts, fleet_file: Path | None) -> list[Checkpoint]:
+    """The file's other checkpoints of the model. Raises InputError for one that is none."""
+    names = enumerate(fleet.checkpoints)
+    return [_checkpoint(fleet_file, place, name, own) for place, name in names]
+
+
+def _checkpoint(fleet_file: Path | None, place: int, name: str, own: ModelFacts) -> Checkpoint:
+    from headrace.models.load import load_model
+    from headrace.planner.checkpoints import Checkpoint, require_same_model
+
+    with named_in(fleet_file, "checkpoints", place):
+        facts = load_model(name)
+        require_same_model(own, facts)
+    return Checkpoint(name, facts)
 
 
 @contextmanager
-def named_in(fleet_file: Path | None, *field: str) -> Iterator[None]:
+def named_in(fleet_file: Path | None, *field: str | int) -> Iterator[None]:
     """Puts file, line and field before the message of an InputError."""
     from headrace.spec.load import where
 

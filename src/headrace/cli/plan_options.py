@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.output import console, print_json
-from headrace.cli.plan import named_in, plan_for
+from headrace.cli.plan import checkpoints_of, named_in, plan_for
 from headrace.errors import HeadraceError, InputError
 from headrace.planner import rank, what_if
 from headrace.planner.plan import Plan
@@ -64,11 +64,12 @@ def _rank(fleet: Fleet, fleet_file: Path, wanted: list[str], *, json: bool) -> N
         own = load_gpu_of(fleet).name
     with named_in(fleet_file, "model"):
         facts = load_model(fleet.model)
+    others = checkpoints_of(fleet, facts, fleet_file)
     rows = []
     for name in _patiently(names):
         placed = rank.on_gpu(fleet, name, own=name == own)
         with named_in(fleet_file, "engine"):
-            rows.append(rank.rank_on(placed, facts, load_gpu_of(placed)))
+            rows.append(rank.rank_on(placed, facts, load_gpu_of(placed), others))
     rows = rank.ranked(rows)
     if json:
         print_json({"ranking": [row.model_dump(mode="json") for row in rows]})
@@ -221,7 +222,7 @@ def _against(fleet: Fleet, fleet_file: Path, other_file: Path, *, json: bool) ->
     _require_same(differing, fleet_file, other_file)
     chosen = plan_for(fleet, fleet_file)
     base = plan_for(_as_it_is(other), other_file)
-    steps = compare.compare(base, chosen, _ground(fleet))
+    steps = compare.compare(base, chosen, _ground(base.fleet), _ground(chosen.fleet))
     if json:
         rows = [step.model_dump(mode="json") for step in steps]
         print_json({"base": _plain(base), "chosen": _plain(chosen), "steps": rows})
@@ -261,13 +262,11 @@ def _show_steps(base: Plan, chosen: Plan, steps: list[Step]) -> None:
     console.print(
         f"from [bold]{escape(base.fleet.name)}[/] to [bold]{escape(chosen.fleet.name)}[/]"
     )
-    table = Table(
-        title="predicted total tok/s, one setting after the other", title_justify="left", box=None
-    )
-    table.add_column("setting", overflow="fold", min_width=22, max_width=22)
-    table.add_column("from", overflow="fold")
-    table.add_column("to", overflow="fold")
-    for name in ("tok/s", "gain", "TPOT ms", "in flight"):
+    title = "predicted total tok/s, one setting after the other"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("setting", overflow="fold", max_width=22)
+    table.add_column("from -> to", overflow="fold", max_width=20)
+    for name in ("tok/s", "gain", "without", "TPOT"):
         table.add_column(name, justify="right")
     for step in steps:
         table.add_row(*_step_cells(step))
@@ -284,13 +283,17 @@ def _step_cells(step: Step) -> list[str]:
     first = step.setting is None
     return [
         "as it is" if first else escape(str(step.setting)),
-        "" if first else _value(step.before),
-        "" if first else _value(step.after),
+        "" if first else f"{_short(step.before)} -> {_short(step.after)}",
         "-" if step.total_tok_s is None else _number(step.total_tok_s),
         _percent(step.gain),
+        _percent(step.without),
         _number(step.tpot_ms, 1),
-        _number(step.concurrency_per_replica),
     ]
+
+
+def _short(value: Any) -> str:
+    """The end of a hub id or path, which is what two checkpoints differ in."""
+    return _value(value.rpartition("/")[2] if isinstance(value, str) else value)
 
 
 def _show_whole(base: Plan, chosen: Plan) -> None:
@@ -298,8 +301,9 @@ def _show_whole(base: Plan, chosen: Plan) -> None:
     console.print(
         f"in all [bold]{b.total_tok_s / a.total_tok_s - 1:+.1%}[/] predicted; bands "
         f"{a.low_total_tok_s:,.0f} to {a.high_total_tok_s:,.0f} and "
-        f"{b.low_total_tok_s:,.0f} to {b.high_total_tok_s:,.0f} total tok/s. A step's gain "
-        "depends on the steps above it.",
+        f"{b.low_total_tok_s:,.0f} to {b.high_total_tok_s:,.0f} total tok/s.\n"
+        "gain: over the row above, on which it depends; without: the chosen configuration with "
+        "only this one set back; TPOT in ms.",
         soft_wrap=True,
     )
 

@@ -19,7 +19,9 @@ from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 
 LOAD = "requests in flight per replica"
+CHECKPOINT = "checkpoint"
 ORDER: tuple[str, ...] = (
+    CHECKPOINT,
     "tensor_parallel",
     "max_model_len",
     "max_num_batched_tokens",
@@ -70,6 +72,8 @@ class Step(BaseModel):
     """Share gained over the last row that runs."""
     tpot_ms: float | None = None
     concurrency_per_replica: int | None = None
+    without: float | None = None
+    """Share that the chosen configuration loses (below 0) or gains with only this set back."""
 
 
 @dataclass(frozen=True)
@@ -101,28 +105,58 @@ def config_of(made: Plan, ground: Ground) -> EngineConfig:
     return replace(defaults, **vllm_args.engine_config(made.chosen.engine_args, version))
 
 
-def compare(base: Plan, chosen: Plan, ground: Ground) -> list[Step]:
-    """The steps from `base` to `chosen`; the last row's figures are those of `chosen`."""
+def compare(
+    base: Plan, chosen: Plan, ground: Ground, chosen_ground: Ground | None = None
+) -> list[Step]:
+    """The steps from `base` to `chosen`; the last row's figures are those of `chosen`.
+
+    `chosen_ground` is where `chosen` stands, if another checkpoint was chosen.
+    """
+    grounds = ground, chosen_ground or ground
     rows: list[Step] = []
     last: float | None = None
-    for setting, before, after, verdict in _verdicts(base, chosen, ground):
+    for setting, before, after, verdict in _verdicts(base, chosen, *grounds):
         row = _row(setting, before, after, verdict, last)
         last = row.total_tok_s if row.total_tok_s is not None else last
-        rows.append(row)
+        rows.append(row.model_copy(update={"without": _without(row, base, chosen, grounds)}))
     return rows
+
+
+def _without(row: Step, base: Plan, chosen: Plan, grounds: tuple[Ground, Ground]) -> float | None:
+    """What the chosen configuration would lose with one setting as it was before."""
+    if row.setting is None:
+        return None
+    config, in_flight = config_of(chosen, grounds[1]), chosen.chosen.prediction
+    ground, given = grounds[1], in_flight.concurrency_per_replica
+    if row.setting == LOAD:
+        given = base.chosen.prediction.concurrency_per_replica
+    elif row.setting == CHECKPOINT:
+        ground = grounds[0]
+    else:
+        config = replace(config, **{row.setting: getattr(config_of(base, grounds[0]), row.setting)})
+    runs = _runs(_judge(chosen.fleet, config, given, ground))
+    return runs.total_tok_s / in_flight.total_tok_s - 1 if runs else None
 
 
 _Verdict = tuple[str | None, Any, Any, Candidate | Refusal]
 
 
-def _verdicts(base: Plan, chosen: Plan, ground: Ground) -> Iterator[_Verdict]:
+def _verdicts(
+    base: Plan, chosen: Plan, ground: Ground, chosen_ground: Ground
+) -> Iterator[_Verdict]:
     """Every step's setting, its two values, and how the configuration is then judged."""
-    config, goal = config_of(base, ground), config_of(chosen, ground)
+    config, goal = config_of(base, ground), config_of(chosen, chosen_ground)
     old_load = chosen.fleet.model_copy(update={"workload": base.fleet.workload})
     given: int | None = base.chosen.prediction.concurrency_per_replica
     yield None, None, None, _judge(old_load, config, given, ground)
     fleet, given = old_load, None  # from here on as base's workload states it, until LOAD
     for setting in ORDER:
+        if setting == CHECKPOINT:
+            models = ground.facts.name, chosen_ground.facts.name
+            ground = chosen_ground
+            if models[0] != models[1]:
+                yield setting, *models, _judge(fleet, config, given, ground)
+            continue
         if setting == LOAD:
             before = _in_flight(_judge(fleet, config, None, ground))
             fleet, given = chosen.fleet, chosen.chosen.prediction.concurrency_per_replica

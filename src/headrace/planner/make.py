@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from headrace import __version__
 from headrace.engines.vllm import args as vllm_args
@@ -12,9 +13,10 @@ from headrace.models.facts import ModelFacts
 from headrace.perf.constants import Constants
 from headrace.perf.load import current_constants
 from headrace.perf.replica import ReplicaModel
-from headrace.planner import explain
+from headrace.planner import checkpoints, explain
+from headrace.planner.checkpoints import Checkpoint
 from headrace.planner.evaluate import Candidate, Evaluator
-from headrace.planner.find import Found, find
+from headrace.planner.find import Found
 from headrace.planner.latency import Spread
 from headrace.planner.plan import (
     Choice,
@@ -32,18 +34,24 @@ from headrace.spec.slo import METRICS
 
 
 def make_plan(
-    fleet: Fleet, facts: ModelFacts, gpu: Gpu, constants: Constants | None = None
+    fleet: Fleet,
+    facts: ModelFacts,
+    gpu: Gpu,
+    constants: Constants | None = None,
+    others: Sequence[Checkpoint] = (),
 ) -> Plan:
-    """Search, choose and explain.
+    """Search, choose and explain. `others` are checkpoints that may be chosen instead of `facts`.
 
     Raises InfeasibleError when nothing runs, or nothing keeps the SLO; the message names the
     nearest miss and what would help.
     """
     began = time.perf_counter()
-    found = find(fleet, facts, gpu, constants or current_constants())
+    own = Checkpoint(fleet.model, facts)
+    best = checkpoints.choose(fleet, own, others, gpu, constants or current_constants())
+    found = best.found
     chosen, searched, evaluator = found.chosen, found.searched, found.evaluator
-    fleet = evaluator.fleet
-    choice = _choice(found)
+    fleet, facts = evaluator.fleet, evaluator.facts
+    choice = _choice(found, checkpoints.reasons(best.rows))
     return Plan(
         headrace_version=__version__,
         fleet=fleet,
@@ -56,7 +64,8 @@ def make_plan(
         simulation=replica_model(chosen, evaluator).to_json(),
         pareto=[_point(c, facts) for c in pareto(searched.running())],
         rejected=explain.rejected(found.full, searched, facts),
-        searched=searched.count,
+        checkpoints=best.rows,
+        searched=searched.count * (1 + len(others)),
         elapsed_s=time.perf_counter() - began,
     )
 
@@ -80,7 +89,7 @@ def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:
     )
 
 
-def _choice(found: Found) -> Choice:
+def _choice(found: Found, reasons: list[str]) -> Choice:
     chosen, evaluator = found.chosen, found.evaluator
     fleet, config = evaluator.fleet, chosen.config
     args = vllm_args.engine_args(config, evaluator.facts, planned=fleet.engine.planned)
@@ -101,7 +110,7 @@ def _choice(found: Found) -> Choice:
             free=memory.free_bytes,
         ),
         bound_by=explain.bound_by(chosen),
-        why=explain.why(found),
+        why=reasons + explain.why(found),
         max_running=chosen.running,
     )
 

@@ -101,6 +101,21 @@ class Rejected(_Part):
     reason: str
 
 
+class CheckpointRow(_Part):
+    """One checkpoint that the plan could choose. Figures are predicted; None where none runs."""
+
+    model: str
+    weights_dtype: str
+    chosen: bool
+    total_tok_s_per_gpu: float | None
+    gain: float | None
+    """Share gained over the file's `model`."""
+    reason: str | None
+    """Why it was left out of the choice."""
+    caveat: str | None
+    """What its number format does to accuracy, in words."""
+
+
 class Plan(_Part):
     """`plan.json`."""
 
@@ -117,5 +132,8 @@ class Plan(_Part):
     """A `ReplicaModel` (perf.replica): what the simulated engine and the simulator run on."""
     pareto: list[ParetoPoint]
     rejected: list[Rejected]
+    checkpoints: list[CheckpointRow] = []
+    """What `fleet.checkpoints` gave to choose from, `fleet.model` of the file first; the chosen one
+    is `fleet.model` here."""
     searched: int
     elapsed_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,7 @@ from headrace.errors import InfeasibleError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.planner.candidates import context_tokens
+from headrace.planner.checkpoints import Checkpoint
 from headrace.planner.make import make_plan
 from headrace.planner.plan import Layout, Plan
 from headrace.spec.fleet import Fleet
@@ -45,30 +47,31 @@ def on_gpu(fleet: Fleet, gpu: str, *, own: bool) -> Fleet:
     return fleet.model_copy(update={"hardware": fleet.hardware.model_copy(update=update)})
 
 
-def rank_on(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> Ranked:
+def rank_on(fleet: Fleet, facts: ModelFacts, gpu: Gpu, others: Sequence[Checkpoint] = ()) -> Ranked:
     """The row of one GPU; `fleet` names it already (`on_gpu`)."""
     try:
-        return planned(quick_plan(fleet, facts, gpu))
+        return planned(quick_plan(fleet, facts, gpu, others))
     except InfeasibleError as error:
         return infeasible(gpu.name, str(error))
 
 
-def quick_plan(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> Plan:
+def quick_plan(
+    fleet: Fleet, facts: ModelFacts, gpu: Gpu, others: Sequence[Checkpoint] = ()
+) -> Plan:
     """The plan of `make_plan` from an eighth of its candidates, so that ten GPUs take a second.
 
     A longer context than the requests need never helps; and one replica's GPUs are settled first,
     with the usual batch. Raises InfeasibleError as `make_plan` does.
     """
     if not fleet.engine.planned:
-        return make_plan(fleet, facts, gpu)
+        return make_plan(fleet, facts, gpu, others=others)
     short = _with(fleet, max_model_len=context_tokens(fleet, facts))
     try:
         coarse = make_plan(_with(short, max_num_batched_tokens=USUAL_BATCHED_TOKENS), facts, gpu)
     except InfeasibleError:
-        return make_plan(short, facts, gpu)
-    return make_plan(
-        _with(short, tensor_parallel_size=coarse.chosen.layout.tensor_parallel), facts, gpu
-    )
+        return make_plan(short, facts, gpu, others=others)
+    settled = _with(short, tensor_parallel_size=coarse.chosen.layout.tensor_parallel)
+    return make_plan(settled, facts, gpu, others=others)
 
 
 def _with(fleet: Fleet, **args: Any) -> Fleet:

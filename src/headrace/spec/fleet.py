@@ -92,6 +92,11 @@ class Fleet(Part):
         description="Hub id of a packaged config, or a folder that holds a config.json.",
         examples=["Qwen/Qwen3.5-27B-FP8"],
     )
+    checkpoints: list[str] = Field(
+        default_factory=list,
+        description="Other checkpoints of the same model (block or row-wise FP8, NVFP4, ...) that "
+        "the plan may choose instead: hub ids or folders.",
+    )
     hardware: Hardware = Field(examples=["{gpu: B200}"])
     goal: Literal["throughput", "cost", "fewest-gpus"] = Field(
         "throughput",

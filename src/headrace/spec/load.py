@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headrace.errors import InputError
 from headrace.spec.checks import check_fleet, check_text
-from headrace.spec.document import BrokenYamlError, Document, Problem, read_document
+from headrace.spec.document import BrokenYamlError, Document, FieldPath, Problem, read_document
 from headrace.spec.fleet import Fleet
 from headrace.spec.validate import validate
 
@@ -39,13 +39,14 @@ def parse_fleet(text: str, name: str) -> Fleet:
     return fleet
 
 
-def where(path: Path, *field: str) -> str:
+def where(path: Path, *field: str | int) -> str:
     """`fleet.yaml:4:14: hardware.gpu`, for errors found after the file was accepted."""
+    name = ".".join(map(str, field))
     try:
         mark = read_document(path.read_text(encoding="utf-8-sig")).mark(field)
     except (OSError, UnicodeDecodeError, BrokenYamlError):
-        return f"{path}: {'.'.join(field)}"
-    return f"{path}:{mark.line}:{mark.column}: {'.'.join(field)}"
+        return f"{path}: {name}"
+    return f"{path}:{mark.line}:{mark.column}: {name}"
 
 
 def _text(path: Path) -> str:
@@ -149,11 +150,17 @@ def _missing_paths(document: Document, folder: Path) -> list[Problem]:
     model = document.value.get("model")
     catalog = hardware.get("catalog") if isinstance(hardware, dict) else None
     problems = []
-    if isinstance(model, str) and _is_path(model) and not _against(folder, model).exists():
-        text = (
-            f"{model}: there is no such folder {_seen_from(folder)}; expected one with config.json"
-        )
-        problems.append(document.problem(("model",), text))
+    listed = document.value.get("checkpoints")
+    checkpoints = enumerate(listed if isinstance(listed, list) else ())
+    models: dict[FieldPath, object] = {("model",): model}
+    models |= {("checkpoints", place): each for place, each in checkpoints}
+    for at, each in models.items():
+        if isinstance(each, str) and _is_path(each) and not _against(folder, each).exists():
+            text = (
+                f"{each}: there is no such folder {_seen_from(folder)}; "
+                "expected one with config.json"
+            )
+            problems.append(document.problem(at, text))
     if isinstance(catalog, str) and not _against(folder, catalog).is_file():
         text = f"{catalog}: there is no such file {_seen_from(folder)}; expected a TOML catalog"
         problems.append(document.problem(("hardware", "catalog"), text))
@@ -172,10 +179,17 @@ def _against(folder: Path, path: str) -> Path:
     return folder / Path(path).expanduser()
 
 
+def _model(model: str, folder: Path) -> str:
+    """A folder's whole path; a hub id as it is."""
+    if _is_path(model) or _against(folder, model).is_dir():
+        return str(_against(folder, model).resolve())
+    return model
+
+
 def _resolved(fleet: Fleet, folder: Path) -> Fleet:
     update: dict[str, object] = {}
-    if _is_path(fleet.model) or _against(folder, fleet.model).is_dir():
-        update["model"] = str(_against(folder, fleet.model).resolve())
+    update["model"] = _model(fleet.model, folder)
+    update["checkpoints"] = [_model(each, folder) for each in fleet.checkpoints]
     if fleet.hardware.catalog is not None:
         catalog = str(_against(folder, fleet.hardware.catalog).resolve())
         update["hardware"] = fleet.hardware.model_copy(update={"catalog": catalog})
