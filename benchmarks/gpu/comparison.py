@@ -42,7 +42,8 @@ class Load:
     def shape(self) -> Shape:
         """What was asked of it."""
         work = self.plan.fleet.workload
-        return work.input_tokens, work.output_tokens, self.summary.concurrency.asked or 0
+        means = round(work.inputs.mean), round(work.outputs.mean)
+        return *means, self.summary.concurrency.asked or 0
 
     @property
     def total_tok_s(self) -> float:

@@ -166,11 +166,12 @@ class Simulation(_Part):
 
 def distribution(seconds: NDArray[np.float64]) -> Distribution:
     """Percentiles in milliseconds."""
-    p50, p90, p99 = np.percentile(seconds, [50, 90, 99]) * 1e3
+    p50, p90, p95, p99 = np.percentile(seconds, [50, 90, 95, 99]) * 1e3
     return Distribution(
         mean=float(seconds.mean() * 1e3),
         p50=float(p50),
         p90=float(p90),
+        p95=float(p95),
         p99=float(p99),
         max=float(seconds.max() * 1e3),
     )

@@ -105,7 +105,7 @@ def option_of(plan: Plan, facts: ModelFacts, gpu: Gpu, named: dict[str, Any]) ->
         config=config,
         levers={**named, **{name: getattr(config, name) for name in LEVERS}},
         predicted_tok_s=predicted.total_tok_s,
-        e2e_s=(predicted.ttft_ms + predicted.tpot_ms * fleet.workload.output_tokens) / 1e3,
+        e2e_s=(predicted.ttft_ms + predicted.tpot_ms * fleet.workload.outputs.mean) / 1e3,
     )
 
 
@@ -153,5 +153,5 @@ def _option(evaluator: Evaluator, candidate: Candidate, named: dict[str, Any]) -
         config=config,
         levers={**named, **{name: getattr(config, name) for name in LEVERS}},
         predicted_tok_s=candidate.total_tok_s,
-        e2e_s=steady.ttft_s + steady.tpot_s * fleet.workload.output_tokens,
+        e2e_s=steady.ttft_s + steady.tpot_s * fleet.workload.outputs.mean,
     )

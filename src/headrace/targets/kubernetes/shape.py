@@ -157,8 +157,8 @@ def shape_of(plan: Plan) -> Shape:
         slo_ms={"ttft": plan.fleet.slo.ttft_p99_ms, "tpot": plan.fleet.slo.tpot_p99_ms},
         acceptance=workload.acceptance.get("mtp") if _drafts(chosen.engine_args) else None,
         workload=(
-            workload.input_tokens,
-            workload.output_tokens,
+            round(workload.inputs.mean),
+            round(workload.outputs.mean),
             chosen.prediction.concurrency_per_replica * chosen.layout.replicas,
         ),
     )
