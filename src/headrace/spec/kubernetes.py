@@ -171,4 +171,6 @@ class KubernetesTarget(Part):
         description="Experimental: so many replicas only prefill and hand their KV cache to the "
         "others (NixlConnector).",
     )
-    bench_pods: PositiveInt = Field(1, description="Pods of the benchmark Job.")
+    bench_pods: PositiveInt = Field(
+        1, description="Pods that load the fleet together; the Jobs need a Secret then."
+    )

@@ -54,7 +54,7 @@ def shape(nodes: int = 1, kind: tuple[str, str] = QWEN, **target: Any) -> Shape:
 CASES: dict[str, Plan] = {
     "one-node": plan(1),
     "two-nodes-tensor-parallel": plan(2, LLAMA, storage={"token_secret": "hf-token"}),
-    "twelve-nodes": plan(12),
+    "twelve-nodes": plan(12, bench_pods=4),
     "node-pods": plan(2, layout="node-pods"),
     "node-dp": plan(12, layout="node-dp"),
     "leader-worker": plan(2, layout="leader-worker", nodes_per_replica=2),

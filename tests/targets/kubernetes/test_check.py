@@ -128,3 +128,17 @@ def test_a_folder_without_manifests_is_bad_input(name: str, tmp_path: Path) -> N
 def test_an_unknown_rule_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such rule"):
         check(tmp_path, ignore=["nonsense"])
+
+
+@pytest.mark.parametrize("version", ["1.9", "latest", "2"])
+def test_a_version_without_schemas_is_bad_input(version: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
+    with pytest.raises(InputError, match="no schemas of that version"):
+        check(tmp_path, kubernetes=version)
+
+
+def test_a_kind_that_the_version_does_not_have(tmp_path: Path) -> None:
+    text = "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata: {name: a}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    (finding,) = check(tmp_path).findings
+    assert "has no PodSecurityPolicy" in finding.message

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from headrace.cli.main import application
 from headrace.errors import GoalMissedError, InputError
+from headrace.loadgen.lengths import parse_lengths
+from headrace.targets.kubernetes.benchmark import as_typed
 from headrace.targets.kubernetes.check.run import check
 from headrace.targets.kubernetes.envoy import pods as gateway_pods
 from headrace.targets.kubernetes.manifests import everything
@@ -189,6 +191,7 @@ def by_name(values: Any) -> dict[tuple[str, str], Any]:
     ("target", "says"),
     [
         ({"storage": {"kind": "existing"}}, "storage.claim: missing"),
+        ({"canary": {"image": "x"}, "prefill_replicas": 2}, "canary: not with"),
         ({"prefill_replicas": 8}, "leave none that decode"),
         ({"layout": "leader-worker", "nodes_per_replica": 3}, "no multiple of 3"),
     ],
@@ -232,3 +235,22 @@ def test_render_check_and_diff_from_the_command_line(tmp_path: Path) -> None:
     )
     assert isinstance(result.exception, GoalMissedError)
     assert "-  replicas: 3\n+  replicas: 2\n" in result.stdout
+
+
+def test_several_pods_load_together() -> None:
+    found = objects("twelve-nodes", "benchmark/")
+    first = found["Job/fleet-12-benchmark"]["spec"]["template"]["spec"]["containers"][0]
+    others = found["Job/fleet-12-benchmark-agents"]["spec"]
+    assert first["command"][-4:] == ["--agents", "3", "--listen", "0.0.0.0:7311"]
+    assert others["parallelism"] == others["completions"] == 3
+    join = others["template"]["spec"]["containers"][0]["command"]
+    assert join[:4] == ["headrace", "bench", "--join", "fleet-12-benchmark.headrace:7311"]
+    assert found["Service/fleet-12-benchmark"]["spec"]["publishNotReadyAddresses"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["1024", "uniform:100-200", "normal:1000,50", "lognormal:1000,500", "empirical:10,20,30"],
+)
+def test_lengths_are_written_as_bench_reads_them(typed: str) -> None:
+    assert as_typed(parse_lengths(typed, "--input-tokens")) == typed

@@ -1,36 +1,41 @@
-"""The benchmark as a Job: `headrace bench` in several pods, each with its share of the load."""
+"""The benchmark as Jobs: one pod measures, the others load with it at the same moment."""
 
 from __future__ import annotations
 
+from headrace.loadgen.lengths import AnyLengths, Empirical, Fixed, Uniform
 from headrace.targets.kubernetes.network import entry
-from headrace.targets.kubernetes.objects import Manifest, Object, labels, new
+from headrace.targets.kubernetes.objects import Manifest, Object, labels, new, selector
 from headrace.targets.kubernetes.pods import container_security, pod_security
 from headrace.targets.kubernetes.shape import HTTP_PORT, Shape
 
 DURATION_S = 300
 PROCESSES = 8
 RESULTS = "/results"
+JOIN_PORT = 7311
+TOKEN = "HEADRACE_BENCH_TOKEN"
 
 
 def benchmark(shape: Shape) -> list[Manifest]:
-    """The Job and the volume of its results; nothing without an image."""
+    """The Jobs and the volume of their results; nothing without an image."""
     if not shape.target.bench_image:
         return []
-    return [_results(shape), _job(shape)]
+    found = [_results(shape), _job(shape)]
+    if shape.target.bench_pods > 1:
+        found += [_service(shape), _agents(shape)]
+    return found
 
 
 def bench_command(shape: Shape) -> list[str]:
-    """One pod's part of the load. Kubernetes puts the pod's number into the folder's name."""
-    input_tokens, output_tokens, in_flight = shape.workload
-    share = max(1, round(in_flight / shape.target.bench_pods))
+    """What the measuring pod runs. Its run's folder has the pod's name."""
+    input_tokens, output_tokens = map(as_typed, shape.lengths)
     port = 80 if shape.target.data_plane == "envoy" else HTTP_PORT
     command = [
         *("headrace", "bench"),
         *("--url", f"http://{entry(shape)}:{port}"),
         *("--model", shape.model),
-        *("--input-tokens", str(input_tokens), "--output-tokens", str(output_tokens)),
-        *("--concurrency", str(share), "--duration", str(DURATION_S)),
-        *("--processes", str(PROCESSES), "--seed", "$(JOB_COMPLETION_INDEX)"),
+        *("--input-tokens", input_tokens, "--output-tokens", output_tokens),
+        *("--concurrency", str(shape.in_flight), "--duration", str(DURATION_S)),
+        *("--processes", str(PROCESSES)),
         *("--output", f"{RESULTS}/$(POD_NAME)"),
     ]
     for goal, limit_ms in shape.slo_ms.items():
@@ -38,7 +43,32 @@ def bench_command(shape: Shape) -> list[str]:
             command += [f"--{goal}-p99-ms", f"{limit_ms:g}"]
     if shape.target.api_key_secret:
         command += ["--api-key-env", "API_KEY"]
+    others = shape.target.bench_pods - 1
+    if others:
+        command += ["--agents", str(others), "--listen", f"0.0.0.0:{JOIN_PORT}"]
     return command
+
+
+def agent_command(shape: Shape) -> list[str]:
+    """What every other pod runs: all else comes from the measuring one."""
+    where = f"{_name(shape)}.{shape.namespace}:{JOIN_PORT}"
+    return ["headrace", "bench", "--join", where, "--processes", str(PROCESSES)]
+
+
+def as_typed(lengths: AnyLengths) -> str:
+    """Lengths as `bench` reads them."""
+    if isinstance(lengths, Fixed):
+        return str(lengths.tokens)
+    if isinstance(lengths, Uniform):
+        return f"uniform:{lengths.low}-{lengths.high}"
+    if isinstance(lengths, Empirical):
+        return "empirical:" + ",".join(map(str, lengths.values))
+    return f"{lengths.distribution}:{lengths.mean_tokens:g},{lengths.stdev_tokens:g}"
+
+
+def token_secret(shape: Shape) -> str:
+    """The Secret with which the pods prove to each other that they belong together."""
+    return f"{shape.name}-bench"
 
 
 def _results(shape: Shape) -> Manifest:
@@ -48,67 +78,83 @@ def _results(shape: Shape) -> Manifest:
     spec["resources"] = {"requests": {"storage": "20Gi"}}
     name = f"{shape.name}-results"
     made = new(shape, "v1", "PersistentVolumeClaim", name, "benchmark", {"spec": spec})
-    return Manifest(made, "Where the benchmark's pods leave their runs.")
+    return Manifest(made, "Where the benchmark leaves its runs.")
 
 
 def _job(shape: Shape) -> Manifest:
-    pods = shape.target.bench_pods
-    pod: Object = {
+    made = _job_of(shape, _name(shape), "benchmark", 1, bench_command(shape))
+    others = shape.target.bench_pods - 1
+    text = "Loads the fleet as planned and leaves a run in the volume." + (
+        f" {others} more pod(s) load with it and start at the same moment; their records are "
+        f"merged here.\nNeeds the Secret {token_secret(shape)} with the key `token`: any random "
+        "text."
+        if others
+        else ""
+    )
+    return Manifest(made, text, {"spec.backoffLimit": "half a benchmark is none"})
+
+
+def _agents(shape: Shape) -> Manifest:
+    name, others = f"{_name(shape)}-agents", shape.target.bench_pods - 1
+    made = _job_of(shape, name, "benchmark-agent", others, agent_command(shape))
+    return Manifest(made, "The pods that load with the measuring one; they wait for it.")
+
+
+def _service(shape: Shape) -> Manifest:
+    spec = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": selector(shape, "benchmark"),
+        "ports": [{"name": "join", "port": JOIN_PORT, "targetPort": "join"}],
+    }
+    made = new(shape, "v1", "Service", _name(shape), "benchmark", {"spec": spec})
+    return Manifest(made, "Where the other pods find the measuring one.")
+
+
+def _job_of(shape: Shape, name: str, component: str, pods: int, command: list[str]) -> Object:
+    spec = {
+        "completions": pods,
+        "parallelism": pods,
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": 3600,
+        "template": {
+            "metadata": {"labels": labels(shape, component)},
+            "spec": _pod(shape, component, command),
+        },
+    }
+    return new(shape, "batch/v1", "Job", name, component, {"spec": spec})
+
+
+def _pod(shape: Shape, component: str, command: list[str]) -> Object:
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": shape.name}},
+    }
+    claim = {"claimName": f"{shape.name}-results"}
+    return {
         "restartPolicy": "Never",
         "serviceAccountName": shape.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security(),
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": _name(shape)}},
-            }
-        ],
-        "containers": [_container(shape)],
-        "volumes": [
-            {
-                "name": "results",
-                "persistentVolumeClaim": {"claimName": f"{shape.name}-results"},
-            }
-        ],
+        "topologySpreadConstraints": [spread],
+        "containers": [_container(shape, component, command)],
+        "volumes": [{"name": "results", "persistentVolumeClaim": claim}],
     }
-    spec = {
-        "completions": pods,
-        "parallelism": pods,
-        "completionMode": "Indexed",
-        "backoffLimit": 0,
-        "activeDeadlineSeconds": 3600,
-        "template": {"metadata": {"labels": labels(shape, "benchmark")}, "spec": pod},
-    }
-    made = new(shape, "batch/v1", "Job", _name(shape), "benchmark", {"spec": spec})
-    text = (
-        f"Loads the fleet as planned from {pods} pod(s) at once and leaves a run per pod in the "
-        "volume. The pods do not start in the same second: compare their windows."
-    )
-    notes = {"spec.backoffLimit": "half a benchmark is none"}
-    return Manifest(made, text, notes)
 
 
-def _name(shape: Shape) -> str:
-    return f"{shape.name}-benchmark"
-
-
-def _container(shape: Shape) -> Object:
-    env: list[Object] = [
-        {"name": "HOME", "value": "/tmp"},
-        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-    ]
-    if shape.target.api_key_secret:
-        key = {"secretKeyRef": {"name": shape.target.api_key_secret, "key": "api-key"}}
-        env.append({"name": "API_KEY", "valueFrom": key})
-    return {
+def _container(shape: Shape, component: str, command: list[str]) -> Object:
+    container: Object = {
         "name": "bench",
         "image": shape.target.bench_image,
-        "command": bench_command(shape),
-        "env": env,
+        "command": command,
+        "env": _environment(shape),
+    }
+    if component == "benchmark" and shape.target.bench_pods > 1:
+        container["ports"] = [{"name": "join", "containerPort": JOIN_PORT}]
+    return container | {
         "resources": {
             "requests": {"cpu": str(PROCESSES), "memory": "8Gi"},
             "limits": {"memory": "16Gi"},
@@ -116,3 +162,23 @@ def _container(shape: Shape) -> Object:
         "securityContext": container_security(),
         "volumeMounts": [{"name": "results", "mountPath": RESULTS}],
     }
+
+
+def _environment(shape: Shape) -> list[Object]:
+    env: list[Object] = [
+        {"name": "HOME", "value": "/tmp"},
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ]
+    if shape.target.bench_pods > 1:
+        env.append(_secret(TOKEN, token_secret(shape), "token"))
+    if shape.target.api_key_secret:
+        env.append(_secret("API_KEY", shape.target.api_key_secret, "api-key"))
+    return env
+
+
+def _secret(variable: str, name: str, key: str) -> Object:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+
+
+def _name(shape: Shape) -> str:
+    return f"{shape.name}-benchmark"

@@ -53,7 +53,7 @@ def _rules(shape: Shape) -> Manifest:
     goals = Goals(
         ttft_p99_ms=shape.slo_ms["ttft"],
         tpot_p99_ms=shape.slo_ms["tpot"],
-        replicas=shape.replicas,
+        replicas=None if shape.target.autoscale.kind != "none" else shape.replicas,
         acceptance=shape.acceptance,
     )
     groups = rule_groups(

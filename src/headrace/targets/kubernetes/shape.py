@@ -9,6 +9,7 @@ from typing import Any
 from headrace.engines.vllm import flags
 from headrace.engines.vllm.args import command
 from headrace.errors import InputError
+from headrace.loadgen.lengths import AnyLengths
 from headrace.planner.plan import Plan
 from headrace.spec.kubernetes import KubernetesTarget
 
@@ -47,8 +48,10 @@ class Shape:
     policy: str
     slo_ms: dict[str, float | None]
     acceptance: float | None
-    workload: tuple[int, int, int]
-    """Input tokens, output tokens, requests in flight over the whole fleet."""
+    lengths: tuple[AnyLengths, AnyLengths]
+    """Input and output tokens of the workload."""
+    in_flight: int
+    """Requests in flight over the whole fleet, as planned."""
 
     @property
     def namespace(self) -> str:
@@ -156,11 +159,8 @@ def shape_of(plan: Plan) -> Shape:
         policy=plan.fleet.gateway.policy,
         slo_ms={"ttft": plan.fleet.slo.ttft_p99_ms, "tpot": plan.fleet.slo.tpot_p99_ms},
         acceptance=workload.acceptance.get("mtp") if _drafts(chosen.engine_args) else None,
-        workload=(
-            round(workload.inputs.mean),
-            round(workload.outputs.mean),
-            chosen.prediction.concurrency_per_replica * chosen.layout.replicas,
-        ),
+        lengths=(workload.inputs, workload.outputs),
+        in_flight=chosen.prediction.concurrency_per_replica * chosen.layout.replicas,
     )
 
 
@@ -215,6 +215,12 @@ def _check(plan: Plan, target: KubernetesTarget) -> None:
             f"target.nodes_per_replica: {layout.replicas} planned replicas are no multiple of "
             f"{target.nodes_per_replica}",
             hint="choose a divisor of the nodes",
+        )
+    apart = target.layout == "leader-worker" or target.prefill_replicas
+    if target.canary.image and apart:
+        raise InputError(
+            "target.canary: not with leader-worker or prefill_replicas",
+            hint="leave canary out, or choose another layout",
         )
     if target.prefill_replicas >= layout.replicas and target.prefill_replicas:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -60,16 +61,64 @@ _BUILT_IN = frozenset(
 
 
 def _built_in(source: Source, version: str) -> Iterator[str]:
-    import kubernetes_validate
+    from jsonschema.exceptions import best_match
 
     if not _is_built_in(source.api):
         return
-    try:
-        kubernetes_validate.validate(source.object, version, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield _words(error)
-    except kubernetes_validate.SchemaNotFoundError:
+    validator = _validator(source.api, source.kind, _known_version(version))
+    if validator is None:
         yield f"Kubernetes {version} has no {source.kind} in {source.api}"
+    else:
+        error = best_match(validator.iter_errors(source.object))
+        if error is not None:
+            yield _words(error)
+
+
+@cache
+def _known_version(version: str) -> str:
+    """The newest packaged version that is not newer. Raises InputError when there is none."""
+    from kubernetes_validate.utils import all_versions
+
+    versions = all_versions()
+    try:
+        asked = [int(part) for part in version.removeprefix("v").split(".")[:2]]
+    except ValueError:
+        asked = []
+    fitting = [one for one in versions if [int(part) for part in one.split(".")[:2]] <= asked]
+    if not fitting or len(asked) != 2:
+        raise InputError(
+            f"--kubernetes {version}: no schemas of that version",
+            hint=f"expected {versions[0].rpartition('.')[0]} or later, such as 1.34",
+        )
+    return str(fitting[-1])
+
+
+@cache
+def _definitions(version: str) -> Any:
+    """What all schemas of a version refer to: megabytes, read once."""
+    from kubernetes_validate.utils import schema_contents
+
+    folder = f"kubernetes-json-schema/v{version}-local-strict"
+    return schema_contents(f"{folder}/_definitions.json", version)
+
+
+@cache
+def _validator(api: str, kind: str, version: str) -> Any:
+    """The strict validator of a kind; None when the version has no such kind."""
+    import jsonschema
+    from kubernetes_validate.utils import schema_contents
+    from referencing import Registry, Resource
+
+    group, _, of_group = api.rpartition("/")
+    name = f"{group.partition('.')[0]}-{of_group}" if group else of_group
+    file = f"kubernetes-json-schema/v{version}-local-strict/{kind.lower()}-{name}.json"
+    try:
+        schema = schema_contents(file, version)
+    except FileNotFoundError:
+        return None
+    resources = [Resource.from_contents(part) for part in (schema, _definitions(version))]
+    registry: Any = resources @ Registry()
+    return jsonschema.Draft202012Validator(schema, registry=registry)
 
 
 def _custom(source: Source, crd: Crd, version: str) -> Iterator[str]:

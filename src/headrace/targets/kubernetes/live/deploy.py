@@ -174,6 +174,7 @@ def _no_model(shape: Shape, name: str, why: str) -> HeadraceError:
 def _wait_ready(api: Api, shape: Shape, on_change: OnChange) -> ClusterState:
     deadline = time.monotonic() + shape.startup_budget_s + SCHEDULE_S
     state = read_state(api, shape)
+    on_change(state)
     for replicas in _watched(api, shape, deadline):
         now = state_of(shape, replicas, state.gateway)
         if now != state:
