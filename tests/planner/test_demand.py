@@ -146,8 +146,8 @@ def test_a_conversation_grows_and_finds_what_it_said_before() -> None:
     assert [r.prompt for r in first] == [400, 550, 700, 850]
     assert [r.known for r in first] == [300, 450, 600, 750]
     assert demand.longest_tokens == 900
-    assert demand.hits(16, 1.0)[:2] == (288, 448)
-    assert demand.hits(16, 0.0)[:2] == (288, 288)
+    assert demand.hits(16, 1.0)[:2].tolist() == [288, 448]
+    assert demand.hits(16, 0.0)[:2].tolist() == [288, 288]
 
 
 def test_hits_follow_from_think_time_and_room() -> None:

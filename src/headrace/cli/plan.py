@@ -96,7 +96,6 @@ def _asked(
     spare: int | None,
 ) -> Fleet:
     """The file's fleet with what the options change of it."""
-    from headrace.planner.what_if import changed, stated
     from headrace.spec.load import load_fleet
 
     options = (
@@ -105,9 +104,13 @@ def _asked(
         ("--token-rate", "workload.token_rate", token_rate),
         ("--spare", "spare_replicas", spare),
     )
-    changes = [stated(*option) for option in options if option[2] is not None]
+    given = [option for option in options if option[2] is not None]
     fleet = load_fleet(fleet_file)
-    return changed(fleet, changes) if changes else fleet
+    if not given:
+        return fleet
+    from headrace.planner.what_if import changed, stated
+
+    return changed(fleet, [stated(*option) for option in given])
 
 
 def plan_for(fleet: Fleet, fleet_file: Path | None = None) -> Plan:

@@ -15,7 +15,6 @@ from headrace.spec.fleet import Fleet
 MAX_NUM_SEQS = (8, 16, 32, 48, *range(64, 320, 32), *range(320, 513, 64), *range(640, 1025, 128))
 BATCHED_TOKENS = (2048, 4096, 8192, 16384, 32768)
 MTP_DEPTHS = (0, 1, 2, 3, 5)
-CONTEXT_MARGINS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,11 @@ class Levers:
 
 
 def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> Levers:
-    """All values of all levers for a fleet; a lever in `fixed` has that one value."""
+    """All values of all levers for a fleet; a lever in `fixed` has that one value.
+
+    A longer context than the requests need costs nothing and gains nothing, so that one length is
+    tried; a file's own is taken.
+    """
     context = context_tokens(fleet, facts)
     free: dict[str, tuple[Any, ...]] = {
         "tensor_parallel": tuple(n for n in (1, 2, 4, 8) if n <= fleet.hardware.gpus_per_node),
@@ -48,9 +51,7 @@ def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> 
         "mtp_depth": MTP_DEPTHS if facts.mtp_layers else (0,),
         "max_num_seqs": _sequences(fleet),
         "max_num_batched_tokens": BATCHED_TOKENS,
-        "max_model_len": tuple(
-            dict.fromkeys(min(context * m, facts.max_context_tokens) for m in CONTEXT_MARGINS)
-        ),
+        "max_model_len": (context,),
     }
     return Levers(**{k: (fixed[k],) if k in fixed else v for k, v in free.items()})
 

@@ -13,6 +13,9 @@ from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from headrace.loadgen.lengths import AnyLengths, Fixed, as_lengths
 from headrace.perf.steady import Load
 from headrace.scheduler.spec import CacheSpec
@@ -21,11 +24,7 @@ from headrace.spec.workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
-
+Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 SAMPLE = 1024
@@ -157,66 +156,58 @@ class Demand:
         return 1 - math.exp(-spare / written / request_s / pause_s) if pause_s else 1.0
 
     @cached_property
-    def no_hits(self) -> tuple[float, ...]:
+    def no_hits(self) -> Floats:
         """Nothing is cached."""
-        return (0.0,) * len(self.requests)
+        return np.zeros(len(self.requests))
 
-    def hits(self, page_tokens: int, kept: float) -> tuple[float, ...]:
+    def hits(self, page_tokens: int, kept: float) -> Floats:
         """Cached tokens of every request's prompt; whole pages are found, a stated rate is taken.
 
         `kept` is the share of conversations whose pages are still there at their next turn.
         """
         talk = self.workload.conversation
         if talk is None:
-            return tuple(r.prompt * self.workload.prefix_hit_rate for r in self.requests)
+            return self.prompts * self.workload.prefix_hit_rate
         common = talk.shared_tokens // page_tokens * page_tokens
-        found = []
-        for r in self.requests:
-            whole = min(r.known, r.prompt - 1) // page_tokens * page_tokens
-            found.append(kept * whole + (1 - kept) * min(common, whole))
-        return tuple(found)
+        whole: Floats = np.minimum(self._known, self.prompts - 1) // page_tokens * page_tokens
+        return kept * whole + (1 - kept) * np.minimum(common, whole)
 
-    def load(self, found: tuple[float, ...], acceptance: float, mtp_depth: int) -> Load:
+    def load(self, found: Floats, acceptance: float, mtp_depth: int) -> Load:
         """The workload as one replica sees it, `found` tokens of each prompt being cached."""
-        hit_rate = sum(found) / sum(r.prompt for r in self.requests)
+        prompts, outputs = self.prompts, self.outputs
+        hit_rate = float(found.sum() / prompts.sum())
         if self.fixed:
             only = self.requests[0]
             return Load(only.prompt, only.output, hit_rate, acceptance, mtp_depth)
-        computed = [max(1.0, r.prompt - hit) for r, hit in zip(self.requests, found, strict=True)]
-        mean = sum(computed) / len(computed)
-        square = sum(c * c for c in computed) / len(computed)
-        decoded = sum(r.output for r in self.requests)
-        pairs = list(zip(self.requests, computed, strict=True))
+        computed = np.maximum(1.0, prompts - found)
+        decoded, mean = outputs.sum(), computed.mean()
         return MixedLoad(
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             prefix_hit_rate=hit_rate,
             acceptance=acceptance,
             mtp_depth=mtp_depth,
-            context_tokens=sum(r.output * (r.prompt + r.output / 2) for r in self.requests)
-            / decoded,
-            attended=sum(c * (r.prompt - c / 2) for r, c in pairs) / sum(computed),
-            variation=square / mean**2 - 1,
+            context_tokens=float((outputs * (prompts + outputs / 2)).sum() / decoded),
+            attended=float((computed * (prompts - computed / 2)).sum() / computed.sum()),
+            variation=float((computed**2).mean() / mean**2 - 1),
         )
 
     @cached_property
     def prompts(self) -> Floats:
         """Prompt tokens of every request."""
-        import numpy as np
-
         return np.array([r.prompt for r in self.requests], float)
 
     @cached_property
     def outputs(self) -> Floats:
         """Output tokens of every request."""
-        import numpy as np
-
         return np.array([r.output for r in self.requests], float)
+
+    @cached_property
+    def _known(self) -> Floats:
+        return np.array([r.known for r in self.requests], float)
 
     def chance(self, name: str) -> Floats:
         """Evenly spaced shares, one for every request, in an order of their own."""
-        import numpy as np
-
         if name not in self._chances:
             count = len(self.requests)
             shares = _shuffled([(place + 0.5) / count for place in range(count)], name)
@@ -225,8 +216,6 @@ class Demand:
 
     def normal(self, name: str) -> Floats:
         """Normal deviates at these shares."""
-        import numpy as np
-
         key = f"{name}, normal"
         if key not in self._chances:
             deviates = [NormalDist().inv_cdf(share) for share in self.chance(name)]

@@ -13,12 +13,12 @@ from headrace.perf.constants import Constants
 from headrace.perf.memory import MemoryPlan, plan_memory
 from headrace.perf.steady import Load, SteadyState, steady_state
 from headrace.perf.step import StepModel
-from headrace.planner.demand import Demand
+from headrace.planner.demand import Demand, Floats
 from headrace.planner.latency import Latencies, Serving, missed
 from headrace.planner.rules import broken_rule
 from headrace.spec.fleet import Fleet
 
-KEPT_STEPS = 32
+KEPT_STEPS = 16
 """The share of conversations that are still cached is told apart in so many steps."""
 ROUNDS = 8
 
@@ -74,7 +74,7 @@ class Evaluator:
         self._memory: dict[object, MemoryPlan] = {}
         self._held: dict[object, int] = {}
         self._states: dict[object, Serving] = {}
-        self._loads: dict[object, tuple[tuple[float, ...], Load]] = {}
+        self._loads: dict[object, tuple[Floats, Load]] = {}
         self._missed: dict[int, str | None] = {}
 
     def step_model(self, config: EngineConfig) -> StepModel:
@@ -204,7 +204,7 @@ class Evaluator:
         model, tokens = self.step_model(config), config.max_num_batched_tokens
         return Serving(steady_state(model, load, concurrency, running, tokens), load, found, kept)
 
-    def _load(self, config: EngineConfig, kept: float) -> tuple[tuple[float, ...], Load]:
+    def _load(self, config: EngineConfig, kept: float) -> tuple[Floats, Load]:
         """Cached tokens of every request, and the load that they leave."""
         cache, workload = self.memory(config).cache, self.fleet.workload
         page = cache.page_tokens if workload.conversation else 0

@@ -9,6 +9,8 @@ from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from headrace.perf.steady import Load, SteadyState
 from headrace.spec.slo import PERCENTILES, Goal, Metric
 
@@ -25,7 +27,7 @@ class Serving:
 
     steady: SteadyState
     load: Load
-    found: tuple[float, ...]
+    found: Floats
     """Cached tokens of every request of the sample."""
     kept: float
     """Share of conversations that are still cached at their next turn."""
@@ -48,10 +50,9 @@ class Spread:
     @classmethod
     def of(cls, values_s: Floats) -> Spread:
         """The percentiles of a sample."""
-        import numpy as np
-
-        at_s = np.percentile(values_s, PERCENTILES)
-        return cls(float(values_s.mean()), dict(zip(PERCENTILES, map(float, at_s), strict=True)))
+        ordered, last = np.sort(values_s), len(values_s) - 1
+        at_s = {p: float(ordered[round(last * p / 100)]) for p in PERCENTILES}
+        return cls(float(values_s.mean()), at_s)
 
 
 class Latencies:
@@ -100,10 +101,8 @@ class Latencies:
     @cached_property
     def _ttfts_s(self) -> Floats:
         """Of every request: its turn in the queue, its own prompt, and chance in the steps."""
-        import numpy as np
-
         steady, demand = self._serving.steady, self._demand
-        prompts = np.maximum(1.0, demand.prompts - np.array(self._serving.found))
+        prompts = np.maximum(1.0, demand.prompts - self._serving.found)
         decoded = steady.decoding * (1 + self._serving.load.mtp_depth)
         steps = np.maximum(1.0, np.ceil(prompts / max(1.0, self._batched - decoded)))
         own_s = (steps - steps.mean()) * steady.mixed_step_s
@@ -116,8 +115,6 @@ class Latencies:
     @cached_property
     def _waits_s(self) -> Floats:
         """Who meets a free token budget waits for nothing, the others exponentially long."""
-        import numpy as np
-
         steady = self._serving.steady
         busy = min(1.0, max(steady.budget_share, 1e-3))
         over = self._demand.chance("wait") / busy
@@ -129,8 +126,6 @@ class Latencies:
 
         They come by chance (Poisson), so that they weigh more in a short answer.
         """
-        import numpy as np
-
         steady, demand = self._serving.steady, self._demand
         met = steady.request_s * steady.tpot_s * demand.output_tokens
         prompts = (1 - steady.idle_step_s / steady.step_s) * math.sqrt(self._unevenness / met)
