@@ -13,7 +13,7 @@ from rich.table import Table
 
 from headrace.cli.output import console, print_json
 from headrace.errors import InputError
-from headrace.planner.plan import Choice, Plan
+from headrace.planner.plan import Choice, Percentiles, Plan
 from headrace.spec.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -213,12 +213,23 @@ def _figures(choice: Choice) -> Table:
     table.add_row(f"{p.total_tok_s:,.0f}", f"total tok/s (band {band})")
     table.add_row(f"{p.output_tok_s:,.0f}", "output tok/s")
     table.add_row(f"{p.total_tok_s_per_gpu:,.0f}", "total tok/s per GPU")
-    table.add_row(f"{p.tpot_ms:.1f} ms", f"TPOT (p99 {p.tpot_p99_ms:.1f})")
-    table.add_row(f"{p.ttft_ms:,.0f} ms", f"TTFT (p99 {p.ttft_p99_ms:,.0f})")
+    for name, at in p.latency_ms.items():
+        table.add_row(*_latency(name, at))
+    if p.prefix_hit_rate:
+        table.add_row(
+            f"{100 * p.prefix_hit_rate:.0f} %", "of prompt tokens found in the prefix cache"
+        )
     table.add_row(f"{p.concurrency_per_replica}", "requests in flight per replica")
     if p.usd_per_million_tokens is not None:
         table.add_row(f"{p.usd_per_million_tokens:.4f}", "USD per million total tokens")
     return table
+
+
+def _latency(name: str, at: Percentiles) -> tuple[str, str]:
+    places = 1 if name == "tpot" else 0
+    shown = (f"{rank} {getattr(at, rank):,.{places}f}" for rank in ("p50", "p90", "p95", "p99"))
+    words = name if name == "e2e" else name.upper()
+    return f"{at.mean:,.{places}f} ms", f"{words} ({', '.join(shown)})"
 
 
 def _layout(choice: Choice) -> str:

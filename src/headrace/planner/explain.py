@@ -44,7 +44,7 @@ def bound_by(candidate: Candidate) -> str:
 def why(found: Found) -> list[str]:
     """Reasons for the choice, the weightiest first."""
     chosen, evaluator, fixed = found.chosen, found.evaluator, found.fixed
-    lines = [_bottleneck(chosen), _capacity(chosen, evaluator)]
+    lines = [_bottleneck(chosen), _capacity(chosen, evaluator), *_prefixes(chosen, evaluator)]
     planned = evaluator.fleet.engine.planned
     given_by = "set by the file" if planned else "the file's, or vLLM's default"
     for lever in LEVER_WORDS:
@@ -79,6 +79,23 @@ def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
     if evaluator.goals and evaluator.fleet.workload.concurrency == "auto":
         return f"{word}; {chosen.concurrency} in flight keep the SLO ({slots})"
     return f"{word}; {chosen.concurrency} are in flight ({slots})"
+
+
+def _prefixes(chosen: Candidate, evaluator: Evaluator) -> list[str]:
+    """What becomes of prompts that begin as others did."""
+    talk = evaluator.fleet.workload.conversation
+    if talk is None:
+        return []
+    if not chosen.config.prefix_caching:
+        return ["the prefix cache is off: every turn computes all that was said before"]
+    found, kept = chosen.serving.load.prefix_hit_rate, chosen.serving.kept
+    page = chosen.memory.cache.page_tokens
+    words = (
+        f"{100 * found:.0f} % of prompt tokens are found in the prefix cache (pages of {page}); "
+        f"{100 * kept:.0f} % of conversations are still there after a mean think time of "
+        f"{talk.think_time_s:g} s"
+    )
+    return [words]
 
 
 def _lengths(evaluator: Evaluator) -> str:
