@@ -1,6 +1,6 @@
 """Write the folders of the models that are measured with random weights: a config, nothing else.
 
-    python benchmarks/gpu/models.py FOLDER      # FOLDER/qwen35-27b-fp8 and -rowwise
+    python benchmarks/gpu/models.py FOLDER      # FOLDER/qwen35-27b-fp8 and others
 
 Sizes come from the packaged configs; added is what vLLM reads beside them. There is no tokenizer:
 vLLM runs with `skip_tokenizer_init`, prompts are token ids.
@@ -18,6 +18,8 @@ from headrace.models.load import CATALOG
 MODELS = {
     "qwen35-27b-fp8": "Qwen__Qwen3.5-27B-FP8",
     "qwen35-27b-fp8-rowwise": "headrace__Qwen3.5-27B-FP8-rowwise",
+    "qwen3-32b-fp8": "Qwen__Qwen3-32B-FP8",
+    "qwen3-30b-a3b-fp8": "Qwen__Qwen3-30B-A3B-FP8",
 }
 """Folder, and the packaged config that gives the sizes."""
 TOKENS = {
@@ -42,6 +44,17 @@ TEXT: dict[str, Any] = {
     },
     "use_cache": True,
 }
+PLAIN: dict[str, Any] = {
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "norm_topk_prob": True,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1_000_000,
+    "use_cache": True,
+}
+"""Of a model without vision or states."""
 VISION = {"hidden_act": "gelu_pytorch_tanh", "initializer_range": 0.02}
 PREPROCESSOR = {
     "image_processor_type": "Qwen2VLImageProcessorFast",
@@ -60,6 +73,8 @@ def config(packaged: str) -> dict[str, Any]:
     """The packaged sizes with what vLLM needs beside them."""
     made: dict[str, Any] = json.loads((CATALOG / f"{packaged}.json").read_text(encoding="utf-8"))
     made.pop("_source", None)
+    if "text_config" not in made:
+        return {**_by_layer(made), **PLAIN}
     text = {**made["text_config"], **TEXT}
     every = text["full_attention_interval"]
     text["layer_types"] = [
@@ -72,6 +87,17 @@ def config(packaged: str) -> dict[str, Any]:
         ignore = [*quantization["ignore"], "re:.*visual.*"]
         quantization |= {"ignore": ignore, "quantization_status": "compressed"}
     return {**made, **TOKENS, "text_config": text, "vision_config": vision}
+
+
+def _by_layer(made: dict[str, Any]) -> dict[str, Any]:
+    """vLLM wants the modules that stay in 16 bit by their full names."""
+    quantization = made["quantization_config"]
+    kept = [
+        name.replace("*", str(layer))
+        for name in quantization.get("modules_to_not_convert", [])
+        for layer in (range(made["num_hidden_layers"]) if "*" in name else [0])
+    ]
+    return {**made, "quantization_config": {**quantization, "modules_to_not_convert": kept}}
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
     python benchmarks/gpu/sitting.py SITTING.yaml OUT --budget 1500
 
-SITTING.yaml lists configurations: a fleet file (`hardware`, `args` and `gateway` change it), a time
-limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). Every configuration
-runs in a process group of its own, which is ended at its limit whatever it does. Results are
-written as they come:
+SITTING.yaml lists configurations: a fleet file (`model`, `hardware`, `args` and `gateway` change
+it), a time limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). Every
+configuration runs in a process group of its own, which is ended at its limit whatever it does.
+Results are written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -197,6 +197,10 @@ class _Configuration:
             args["profiler_config"] = self._profiler_config()
         engine = fleet.engine.model_copy(update={"args": args})
         hardware = fleet.hardware.model_copy(update=self.one.get("hardware", {}))
+        model = self.one.get("model")
+        if model:
+            folder = (self.options.sitting.parent / model).resolve()
+            fleet = fleet.model_copy(update={"model": str(folder)})
         policy = self.one.get("gateway", fleet.gateway.policy)
         gateway = fleet.gateway.model_copy(update={"policy": policy})
         changed = {"engine": engine, "hardware": hardware, "gateway": gateway}
