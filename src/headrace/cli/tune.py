@@ -102,7 +102,7 @@ def tune(
         replace_file(folder / "fleet.yaml", fleet_text(fleet))
     else:
         folder, trials = resume.resolve(), _earlier(resume, fleet, setup)
-    goals = fleet.slo.model_dump(exclude_none=True)
+    goals = fleet.slo.limits()
     with only_one(folder), Terminal(setup) as terminal:
         search = Search(
             setup, folder, plan_for, lambda s: missed_goals(goals, s), rules, terminal, trials

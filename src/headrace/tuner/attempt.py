@@ -39,6 +39,7 @@ class Setting:
     folder: Path
     window_s: float
     best_tok_s: float | None
+    start_timeout_s: float | None = None
     processes: int = 1
     seed: int = 0
 
@@ -75,7 +76,8 @@ class Attempt:
                 self._hopeless.cut.set()
 
         plan, setting = self._planner(self._option.fleet), self._setting
-        with served(plan, setting.folder, follower.phase) as at:
+        begun = served(plan, setting.folder, follower.phase, setting.start_timeout_s)
+        with begun as at:
             self._ready_s = at.ready_s
             return measure(
                 at,

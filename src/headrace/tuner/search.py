@@ -28,6 +28,10 @@ WINDOW_REQUESTS = 1.3
 MIN_WINDOW_S = 10.0
 WARMUP_REQUESTS = 1.5
 """Request times until a load is warm."""
+LEAST_START_S = 60.0
+"""An engine may take the rest of the budget to start, or this where less is left."""
+ROUGH = ("stopped early", "not valid")
+"""Trials whose figure is learned from with more doubt."""
 PATIENCE = 3
 """Trials that may fail before one was measured."""
 START_S = {"vllm": 240.0, "simulated": 5.0}
@@ -110,7 +114,7 @@ class Search:
     def _learn(self) -> Learned:
         by_key = self.setup.by_key()
         points = [
-            Point(by_key[t.key], t.measured_tok_s, rough=t.status == "stopped early")
+            Point(by_key[t.key], t.measured_tok_s, rough=t.status in ROUGH)
             for t in self.trials
             if t.measured_tok_s
         ]
@@ -176,6 +180,7 @@ class Search:
             folder=self.folder / f"trial-{number:02d}",
             window_s=self._window_s(option),
             best_tok_s=best.measured_tok_s if best else None,
+            start_timeout_s=max(LEAST_START_S, self._left_s()),
             processes=self.rules.processes,
             seed=self.rules.seed,
         )

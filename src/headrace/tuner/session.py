@@ -48,7 +48,12 @@ class Served:
 
 
 @contextmanager
-def served(plan: Plan, folder: Path, on_phase: OnPhase | None = None) -> Iterator[Served]:
+def served(
+    plan: Plan,
+    folder: Path,
+    on_phase: OnPhase | None = None,
+    start_timeout_s: float | None = None,
+) -> Iterator[Served]:
     """Start a plan's fleet on this machine; it is stopped on the way out, whatever happened.
 
     Leaves plan.json, fleet.yaml, startup.json (when which phase began) and logs/ in `folder`.
@@ -56,7 +61,7 @@ def served(plan: Plan, folder: Path, on_phase: OnPhase | None = None) -> Iterato
     """
     write_plan_files(plan, folder)
     phases = _Phases(folder / "startup.json", on_phase)
-    fleet = local.start(plan_job(plan, folder), attached=True)
+    fleet = local.start(plan_job(plan, folder, start_timeout_s=start_timeout_s), attached=True)
     deployment = local.wait_ready(fleet, on_change=phases)
     phases.note("ready")
     try:

@@ -19,7 +19,7 @@ from headrace.spec.fleet import Fleet
 from headrace.tuner.session import Planner
 from headrace.tuner.space import Checkpoint, Option, is_lever, option_of, options
 
-SAME_WORK = ("input_tokens", "output_tokens", "prefix_hit_rate")
+SAME_WORK = ("input_tokens", "output_tokens", "conversation", "prefix_hit_rate")
 
 
 @dataclass(frozen=True)
