@@ -52,7 +52,8 @@ def test_a_baseline_with_other_work_is_refused():
 
 def test_another_checkpoint_is_a_lever():
     rowwise = "headrace/Qwen3.5-27B-FP8-rowwise"
-    made = prepare(fleet(), Wanted({}, checkpoints=[rowwise]), plan_for)
+    both = fleet().model_copy(update={"checkpoints": [rowwise]})
+    made = prepare(both, Wanted({}), plan_for)
     assert {option.levers["checkpoint"] for option in made.options} == {
         "Qwen/Qwen3.5-27B-FP8",
         rowwise,

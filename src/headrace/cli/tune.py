@@ -44,14 +44,6 @@ def tune(
             help="Values of a vLLM option to try, the first one first; repeatable.",
         ),
     ] = None,
-    checkpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="MODEL",
-            help="Another form of the model's weights to try: a folder or a packaged id.",
-        ),
-    ] = None,
     window: Annotated[
         float | None,
         typer.Option(
@@ -90,9 +82,7 @@ def tune(
     if window is not None and window <= 0:
         raise InputError(f"--window {window:g}: expected seconds above 0")
     rules = Rules(_seconds(budget), window, max_trials, processes, seed)
-    wanted = Wanted(
-        _extra(try_ or []), checkpoint or [], load_fleet(baseline) if baseline else None
-    )
+    wanted = Wanted(_extra(try_ or []), load_fleet(baseline) if baseline else None)
     fleet = load_fleet(fleet_file)
     require_local(fleet, fleet_file)
     plan_for(fleet, fleet_file)
@@ -179,6 +169,6 @@ def _earlier(folder: Path, fleet: Fleet, setup: Setup) -> list[Trial]:
     if strange is not None:
         raise InputError(
             f"--resume {folder}: trial {strange.number} is none of what is to be tried now",
-            hint="give the same --try, --checkpoint and --baseline as before",
+            hint="give the same --try and --baseline as before",
         )
     return trials

@@ -29,6 +29,7 @@ from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
 from headrace.targets.local.job import plan_job
 from headrace.tuner.counters import Counters
+from headrace.tuner.space import settled
 
 Planner = Callable[[Fleet], Plan]
 """Loads what a fleet names and plans it."""
@@ -73,10 +74,8 @@ def served(
 
 def plan_of_load(plan: Plan, workload: Workload, planner: Planner) -> Plan:
     """What the plan's flags, as they are, are predicted to do under another load."""
-    fleet = plan.fleet
-    flags = {"args": plan.chosen.engine_args, "planned": False}
-    changed = {"workload": workload, "engine": fleet.engine.model_copy(update=flags)}
-    return planner(fleet.model_copy(update=changed))
+    fleet = settled(plan.fleet, plan.chosen.engine_args)
+    return planner(fleet.model_copy(update={"workload": workload}))
 
 
 def measure(

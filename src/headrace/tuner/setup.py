@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,21 @@ from headrace.models.facts import ModelFacts
 from headrace.models.load import load_model
 from headrace.perf.constants import Constants
 from headrace.perf.load import current_constants
+from headrace.planner.checkpoints import Checkpoint
 from headrace.planner.evaluate import Candidate, Evaluator
 from headrace.spec.fleet import Fleet
 from headrace.tuner.session import Planner
-from headrace.tuner.space import Checkpoint, Option, is_lever, option_of, options
+from headrace.tuner.space import Option, is_lever, option_of, options
 
 SAME_WORK = ("input_tokens", "output_tokens", "conversation", "prefix_hit_rate")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be tried beside the planner's levers."""
+    """What is to be tried beside the planner's levers and the file's checkpoints."""
 
     extra: dict[str, list[Any]]
     """Options of vLLM and their values; the first values are where the search begins."""
-    checkpoints: Sequence[str] = ()
-    """Other forms of the model's weights: names or folders."""
     baseline: Fleet | None = None
     """Measured first, for the comparison."""
 
@@ -72,7 +70,7 @@ def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
     base = wanted.baseline
     if base is not None:
         _check_same_work(fleet, base)
-    models = list(dict.fromkeys([fleet.model, *map(_path, wanted.checkpoints)]))
+    models = list(dict.fromkeys([fleet.model, *fleet.checkpoints]))
     several = len(models) > 1 or (base is not None and base.model not in models)
     version = fleet.engine.version
     unknown = [n for n, values in wanted.extra.items() if not is_lever(n, values[0], version)]
@@ -81,9 +79,10 @@ def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
     gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
 
     def chosen(of: Fleet) -> Option:
-        named: dict[str, Any] = {"checkpoint": of.model} if several else {}
+        plan = planner(of)
+        named: dict[str, Any] = {"checkpoint": plan.fleet.model} if several else {}
         named |= {name: of.engine.args.get(name) for name in unknown}
-        return option_of(planner(of), load_model(of.model), gpu, named)
+        return option_of(plan, load_model(plan.fleet.model), gpu, named)
 
     constants = current_constants()
     forms = [Checkpoint(model, load_model(model)) for model in models]
@@ -94,12 +93,6 @@ def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
         first.insert(0, chosen(base))
     facts = {model: load_model(model) for model in [*models, *(o.fleet.model for o in first)]}
     return Setup(space, first, unknown, facts, gpu, constants)
-
-
-def _path(model: str) -> str:
-    """A folder as an absolute path, as in a loaded fleet file."""
-    folder = Path(model).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else model
 
 
 def _with_args(fleet: Fleet, args: dict[str, Any]) -> Fleet:

@@ -14,6 +14,7 @@ from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.planner.candidates import levers
+from headrace.planner.checkpoints import Checkpoint
 from headrace.planner.evaluate import Candidate, Evaluator, trimmed
 from headrace.planner.find import base_config
 from headrace.planner.plan import Plan
@@ -51,14 +52,6 @@ class Option:
         return "; ".join(f"{name}={value}" for name, value in sorted(self.levers.items()))
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """One form of the model's weights: the name or folder that a fleet file has, and its facts."""
-
-    model: str
-    facts: ModelFacts
-
-
 def options(
     fleet: Fleet,
     checkpoints: Sequence[Checkpoint],
@@ -94,10 +87,7 @@ def _combinations(extra: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]
 
 def option_of(plan: Plan, facts: ModelFacts, gpu: Gpu, named: dict[str, Any]) -> Option:
     """What a plan chose, as an option: `named` are the levers that the model does not know."""
-    engine = plan.fleet.engine.model_copy(
-        update={"args": plan.chosen.engine_args, "planned": False}
-    )
-    fleet = plan.fleet.model_copy(update={"engine": engine})
+    fleet = settled(plan.fleet, plan.chosen.engine_args)
     config, _ = base_config(fleet, facts, gpu)
     predicted = plan.chosen.prediction
     return Option(
@@ -107,6 +97,13 @@ def option_of(plan: Plan, facts: ModelFacts, gpu: Gpu, named: dict[str, Any]) ->
         predicted_tok_s=predicted.total_tok_s,
         e2e_s=(predicted.ttft_ms + predicted.tpot_ms * fleet.workload.outputs.mean) / 1e3,
     )
+
+
+def settled(fleet: Fleet, args: Mapping[str, Any]) -> Fleet:
+    """The fleet with these flags and nothing left to choose."""
+    engine = fleet.engine.model_copy(update={"args": dict(args), "planned": False})
+    changed = {"engine": engine, "checkpoints": [], "goal": "throughput"}
+    return fleet.model_copy(update=changed)
 
 
 def _with(fleet: Fleet, checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> Fleet:
@@ -146,10 +143,9 @@ def _option(evaluator: Evaluator, candidate: Candidate, named: dict[str, Any]) -
     fleet, config = evaluator.fleet, candidate.config
     planned = vllm_args.engine_args(config, evaluator.facts)
     args = vllm_args.overridden(planned, fleet.engine.args)
-    engine = fleet.engine.model_copy(update={"args": args, "planned": False})
     steady = candidate.steady
     return Option(
-        fleet=fleet.model_copy(update={"engine": engine}),
+        fleet=settled(fleet, args),
         config=config,
         levers={**named, **{name: getattr(config, name) for name in LEVERS}},
         predicted_tok_s=candidate.total_tok_s,
