@@ -1,0 +1,220 @@
+"""The simulator against the simulated engine over HTTP: ten mixed cases, the same model and load.
+
+`python benchmarks/simulator_vs_engine.py [--seconds 12] [--repeat 1]`: the engine runs on the wall
+clock behind real sockets, loaded by the real load generator; the simulator runs in virtual time.
+Differences are the sockets', the client's, and chance. Both are simulated: no GPU is involved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headrace.engines.simulated.job import SimulatedJob
+from headrace.hardware.load import load_gpu
+from headrace.loadgen.run import run_bench
+from headrace.loadgen.schedule import WARMUP_SHARE
+from headrace.loadgen.spec import BenchSpec
+from headrace.models.load import load_model
+from headrace.node.ports import free_port
+from headrace.perf.replica import ReplicaModel
+from headrace.perf.step import StepModel
+from headrace.planner.make import make_plan
+from headrace.scheduler.spec import CacheSpec, SchedulerSpec
+from headrace.simulator.result import distribution
+from headrace.simulator.scenario import Client, Gateways, uniform
+from headrace.simulator.simulation import Setup, simulate
+from headrace.simulator.workload import Closed, Open, Shape, Workload
+from headrace.spec.fleet import Fleet
+
+MODEL = "Qwen/Qwen3.5-27B-FP8"
+FIGURES = ("total tok/s", "TPOT p50", "TTFT p50", "TPOT p99", "TTFT p99")
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    replica: ReplicaModel
+    replicas: int
+    input_tokens: int
+    output_tokens: int
+    concurrency: int | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Compared:
+    case: Case
+    engine: tuple[float, ...]
+    simulator: tuple[float, ...]
+    valid: bool
+
+    @property
+    def off(self) -> list[float]:
+        """Simulator over engine, minus 1, by figure."""
+        return [s / e - 1 for s, e in zip(self.simulator, self.engine, strict=True)]
+
+
+def planned(
+    version: str, batched: int, seqs: int, mtp: int, state: str = "float32"
+) -> ReplicaModel:
+    """A replica on a B200 as the planner models it."""
+    args = {
+        "tensor_parallel_size": 1,
+        "max_model_len": 4096,
+        "max_num_seqs": seqs,
+        "max_num_batched_tokens": batched,
+        "kv_cache_dtype": "fp8",
+        "mamba_ssm_cache_dtype": state,
+    }
+    if mtp:
+        args["speculative_config"] = {"method": "mtp", "num_speculative_tokens": mtp}
+    fleet = Fleet.model_validate(
+        {
+            "model": MODEL,
+            "hardware": {"gpu": "B200"},
+            "workload": {"input_tokens": 512, "output_tokens": 128},
+            "engine": {"version": version, "args": args, "planned": False},
+        }
+    )
+    plan = make_plan(fleet, load_model(MODEL), load_gpu("B200"))
+    return ReplicaModel.from_json(plan.simulation)
+
+
+def small_cache(pages: int) -> ReplicaModel:
+    """Steps of 20 ms and too few pages for the load: sequences are preempted."""
+    spec = SchedulerSpec(32, 2048, 4096, CacheSpec(pages, 16))
+    return ReplicaModel(StepModel.of_length(0.02), spec)
+
+
+def cases() -> list[Case]:
+    """Closed and open loops, with and without drafts, short and long, tight budgets and caches."""
+    plain = planned("0.33.0", 8192, 64, 0)
+    drafted = planned("0.18.0", 8192, 128, 1)
+    deep = planned("0.33.0", 4096, 64, 3)
+    tight = planned("0.18.0", 512, 48, 1)
+    return [
+        Case("closed, no drafts", plain, 2, 512, 128, concurrency=48),
+        Case("closed, MTP-1", drafted, 2, 512, 128, concurrency=96),
+        Case("closed, MTP-3", deep, 2, 256, 200, concurrency=32),
+        Case("one in flight", drafted, 1, 256, 16, concurrency=1),
+        Case("more than slots", tight, 1, 256, 96, concurrency=64),
+        Case("tight token budget", tight, 2, 1024, 96, concurrency=48),
+        Case("few pages: preemption", small_cache(300), 1, 128, 96, concurrency=32),
+        Case("Poisson, light", drafted, 2, 512, 128, rate=8.0),
+        Case("Poisson, heavy", drafted, 2, 512, 96, rate=24.0),
+        Case("four replicas", plain, 4, 128, 64, concurrency=64),
+    ]
+
+
+def compare(case: Case, seconds: float, seed: int) -> Compared:
+    engine, valid = on_engine(case, seconds, seed)
+    return Compared(case, engine, in_simulator(case, seconds, seed), valid)
+
+
+def on_engine(case: Case, seconds: float, seed: int) -> tuple[tuple[float, ...], bool]:
+    with tempfile.TemporaryDirectory() as folder, _engine(case, Path(folder), seed) as urls:
+        spec = BenchSpec(
+            urls=urls,
+            model="m",
+            input_tokens=case.input_tokens,
+            output_tokens=case.output_tokens,
+            concurrency=case.concurrency,
+            request_rate=case.rate,
+            duration_s=seconds,
+            seed=seed,
+        )
+        summary = run_bench(spec, Path(folder) / "run")
+    latency = summary.latency_ms
+    assert latency is not None
+    total = summary.throughput.total_tok_s
+    tpot, ttft = latency.tpot, latency.ttft
+    return (total, tpot.p50, ttft.p50, tpot.p99, ttft.p99), summary.valid
+
+
+@contextmanager
+def _engine(case: Case, folder: Path, seed: int) -> Iterator[list[str]]:
+    ports = [free_port("127.0.0.1") for _ in range(case.replicas)]
+    job = SimulatedJob(
+        model="m",
+        ports=ports,
+        replica=case.replica.to_json(),
+        max_model_len=4096,
+        vocab_size=32_000,
+        seed=seed,
+    )
+    path = folder / "job.json"
+    path.write_text(job.model_dump_json())
+    command = [sys.executable, "-m", "headrace.engines.simulated", "--job", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    try:
+        for url in urls:
+            _await(url)
+        yield urls
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def in_simulator(case: Case, seconds: float, seed: int) -> tuple[float, ...]:
+    """Each URL is a gateway of one replica, since the load generator deals requests out itself."""
+    apart = 1.0 - np.eye(case.replicas)
+    scenario = uniform(
+        case.replica,
+        case.replicas,
+        gateways=Gateways("round-robin", count=case.replicas),
+        client=Client(turnaround_s=0.0005),
+        delay_s=apart,
+        seed=seed,
+    )
+    shape = Shape(case.input_tokens, case.output_tokens)
+    arrivals = Closed(case.concurrency) if case.concurrency else Open(case.rate or 1.0)
+    warmup_s = 0.0 if case.concurrency else WARMUP_SHARE * seconds
+    outcome = simulate(Setup(scenario, Workload(arrivals, shape, seed), seconds, warmup_s))
+    tpot, ttft = distribution(outcome.tpot_s()), distribution(outcome.ttft_s())
+    return outcome.total_tok_s, tpot.p50, ttft.p50, tpot.p99, ttft.p99
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--only", help="a part of a case's name")
+    options = parser.parse_args()
+    print(f"{'case':24}" + "".join(f"{name:>13}" for name in FIGURES) + "   (simulator - engine)")
+    for case in cases():
+        if options.only and options.only not in case.name:
+            continue
+        runs = [compare(case, options.seconds, seed) for seed in range(options.repeat)]
+        middle = [statistics.median(run.off[i] for run in runs) for i in range(len(FIGURES))]
+        invalid = "" if all(run.valid for run in runs) else "   client was the bottleneck"
+        print(f"{case.name:24}" + "".join(f"{off:+13.1%}" for off in middle) + invalid, flush=True)
+
+
+if __name__ == "__main__":
+    main()
