@@ -152,6 +152,7 @@ def test_bad_input_ends_in_one_message(options, said, fleet, tmp_path, monkeypat
     told = capsys.readouterr()
     assert said in told.err
     assert "Traceback" not in told.err
+    assert [*tmp_path.glob("runs/*")] == []
     assert told.out == ""
 
 

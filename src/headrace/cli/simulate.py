@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,7 +111,6 @@ def simulate(
     from headrace.cli import simulate_input as read
     from headrace.cli.plan import plan_for
     from headrace.cli.simulate_view import show
-    from headrace.runs import new_run_dir
     from headrace.spec.load import load_fleet
 
     asked = read.Asked(
@@ -137,15 +139,30 @@ def simulate(
         fleet = fleet.model_copy(update={"workload": load})
     plan = plan_for(fleet, fleet_file)
     case = answers.case_for(plan, asked, picker_ms / 1e3, gateways, speed_spread)
-    run_dir = new_run_dir(f"{fleet.name}-simulated", output, force=force)
-    found = answers.answer(plan, case, asked, fleet_file)
-    found = found.model_copy(update={"command": shlex.join(["headrace", *sys.argv[1:]])})
-    _write(found, run_dir)
+    with _folder(f"{fleet.name}-simulated", output, force=force) as run_dir:
+        found = answers.answer(plan, case, asked, fleet_file)
+        found = found.model_copy(update={"command": shlex.join(["headrace", *sys.argv[1:]])})
+        _write(found, run_dir)
     show(found)
     console.print(f"[bold]report[/]  {escape(str(run_dir / 'report.html'))}", soft_wrap=True)
     if json:
         print_json(found)
     _judge(found)
+
+
+@contextmanager
+def _folder(name: str, output: Path | None, *, force: bool) -> Iterator[Path]:
+    """The folder of the result; nothing of it is left when there is none."""
+    from headrace.runs import new_run_dir
+
+    there = output is not None and output.exists()
+    run_dir = new_run_dir(name, output, force=force)
+    try:
+        yield run_dir
+    except BaseException:
+        if not there:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
 
 
 def _write(found: Simulation, run_dir: Path) -> None:
