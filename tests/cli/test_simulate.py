@@ -120,6 +120,23 @@ def test_a_trace_and_disaggregated_replicas(ask, tmp_path):
     assert found["requests"]["completed"] == 2
 
 
+def test_a_region_serves_another_only_when_that_one_is_gone(ask):
+    near = ask("--regions", 2)
+    assert near["latency_ms"]["ttft"]["p99"] < 80
+    gone = ask("--regions", 2, "--fail", "1@0.5")
+    assert gone["latency_ms"]["ttft"]["max"] > 80
+
+
+def test_prompts_that_share_prefixes(ask, fleet):
+    fleet.write_text(
+        FLEET.replace("{input_tokens: 64,", "{input_tokens: 1024, prefix_hit_rate: 0.9,")
+    )
+    options = ["--prefix-groups", 4, "--rate", 40, "--policy", "affinity"]
+    found = ask(*options)
+    assert found["requests"]["completed"] > 0
+    assert any("4 prefixes" in line for line in found["assumptions"])
+
+
 def test_the_reference_gives_the_same_figures(ask):
     quick, slow = ask(), ask("--reference")
     assert slow["quick"] is False
@@ -142,6 +159,7 @@ def test_the_reference_gives_the_same_figures(ask):
         (["--rate", "-1"], "above 0"),
         (["--daily", "nowhere.csv"], "nowhere.csv"),
         (["--trace", "nowhere.csv"], "nowhere.csv"),
+        (["--prefix-groups", "5"], "prefix_hit_rate"),
         (["--prefill-share", "1.5"], "between 0 and 1"),
         (["--prefill-share", "0.01"], "none for one of the roles"),
     ],

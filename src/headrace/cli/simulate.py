@@ -83,6 +83,15 @@ def simulate(
         float | None,
         typer.Option("--prefill-share", help="Disaggregated: share of replicas for prompts only."),
     ] = None,
+    prefix_groups: Annotated[
+        int, typer.Option("--prefix-groups", min=0, help="Distinct prefixes that prompts share.")
+    ] = 0,
+    regions: Annotated[
+        int, typer.Option("--regions", min=1, help="Regions that nodes and clients lie in.")
+    ] = 1,
+    region_delay_ms: Annotated[
+        float, typer.Option("--region-delay-ms", help="One way between two regions.")
+    ] = 40.0,
     picker_ms: Annotated[
         float, typer.Option("--picker-ms", help="One endpoint picker takes so long per request.")
     ] = 0.0,
@@ -132,6 +141,9 @@ def simulate(
         trace=read.read_trace(trace),
         prefill_share=read.share("--prefill-share", prefill_share),
         start_s=read.positive("--start-time", start_time),
+        prefix_groups=prefix_groups,
+        regions=regions,
+        region_delay_s=read.positive("--region-delay-ms", region_delay_ms) / 1e3,
     )
     fleet = load_fleet(fleet_file)
     if concurrency is not None:

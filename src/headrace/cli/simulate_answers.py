@@ -41,9 +41,28 @@ def case_for(plan: Plan, asked: Asked, picker_s: float, gateways: int, spread: f
     case = replace(case, gateways=routed)
     if asked.rate is not None:
         case = replace(case, request_rate=asked.rate)
+    if asked.prefix_groups:
+        case = _grouped(case, plan, asked.prefix_groups)
     if asked.prefill_share is not None:
         case = _disaggregated(case, plan, asked.prefill_share)
+    if asked.regions > 1:
+        case = replace(case, regions=asked.regions, region_delay_s=asked.region_delay_s)
     return case
+
+
+def _grouped(case: Case, plan: Plan, groups: int) -> Case:
+    """Prompts begin with one of so many prefixes; a replica keeps those that have room."""
+    load, cache = plan.fleet.workload, case.replica.scheduler.cache
+    if load.prefix_hit_rate == 0:
+        raise InputError(
+            "--prefix-groups: workload.prefix_hit_rate is 0",
+            hint="set it to the share of a prompt that its group has in common",
+        )
+    prefix = max(1, int(load.input_tokens * load.prefix_hit_rate))
+    running = cache.pages_for(load.input_tokens + load.output_tokens) * math.ceil(case.in_flight)
+    kept = max(1, (cache.pages - running) // cache.pages_for(prefix))
+    shape = replace(case.shape, prefix_groups=groups, prefix_share=load.prefix_hit_rate)
+    return replace(case, shape=shape, cached_groups=kept)
 
 
 def _disaggregated(case: Case, plan: Plan, share: float) -> Case:
@@ -94,7 +113,7 @@ def _question(asked: Asked) -> Callable[[Plan, Case, Asked, Show], Simulation]:
 def _say_how(asked: Asked) -> None:
     """Which core runs, where that costs the user time."""
     if not is_quick():
-        console.print(f"[yellow]numba is not installed: the reference runs; {INSTALL_HINT}[/]")
+        console.print(f"numba is not installed, the reference runs; {INSTALL_HINT}", markup=False)
     elif asked.quick and not _is_compiled():
         console.print("[dim]compiling the quick core, once: about half a minute[/]")
 
@@ -274,6 +293,16 @@ def _assumptions(case: Case, fleet_file: Path) -> list[str]:
     ]
     if isinstance(case.arrivals(), Open):
         lines.append("Latency counts from arrival; the fleet is filled before it is measured.")
+    if case.shape.prefix_groups:
+        lines.append(
+            f"Prompts begin with one of {case.shape.prefix_groups:,} prefixes; a replica keeps the "
+            f"{case.cached_groups:,} that it used last."
+        )
+    if case.regions > 1:
+        lines.append(
+            f"{case.regions} regions, {case.region_delay_s * 1e3:g} ms apart one way; each serves "
+            "its own clients while it has a replica."
+        )
     if case.transfer is not None:
         lines.append(
             f"{case.prefill_replicas} of {case.replicas} replicas compute prompts; caches move at "

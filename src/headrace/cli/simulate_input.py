@@ -40,6 +40,9 @@ class Asked:
     trace: Trace | None
     prefill_share: float | None
     start_s: float
+    prefix_groups: int
+    regions: int
+    region_delay_s: float
 
     def __post_init__(self) -> None:
         """Raises InputError when two questions were asked at once."""

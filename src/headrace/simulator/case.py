@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from headrace.perf.replica import ReplicaModel
 from headrace.planner.plan import Plan
 from headrace.simulator.control import Course
-from headrace.simulator.scenario import Client, Gateways, Policy, Scenario, Transfer, uniform
+from headrace.simulator.scenario import (
+    Client,
+    Floats,
+    Gateways,
+    Policy,
+    Scenario,
+    Transfer,
+    uniform,
+)
 from headrace.simulator.simulation import Setup
 from headrace.simulator.workload import Arrivals, Closed, Open, Shape, Workload
 
@@ -56,6 +64,10 @@ class Case:
     prefill_replicas: int = 0
     """Disaggregated: so many compute prompts only."""
     transfer: Transfer | None = None
+    cached_groups: int = 0
+    """Shared prefixes that a replica keeps; 0: all of them."""
+    regions: int = 1
+    region_delay_s: float = 0.0
 
     @property
     def replicas(self) -> int:
@@ -96,15 +108,25 @@ class Case:
         return uniform(
             self.replica,
             self.replicas,
-            gateways=self.gateways,
+            gateways=replace(self.gateways, count=max(self.gateways.count, self.regions)),
             client=self.client,
             speed=speed,
             role_of=(np.arange(self.replicas) >= self.prefill_replicas).astype(np.int64)
             if self.transfer is not None
             else np.zeros(0, np.int64),
             transfer=self.transfer,
+            delay_s=self._delays_s(),
+            prefix_groups=self.shape.prefix_groups,
+            cached_groups=self.cached_groups,
             seed=self.seed,
         )
+
+    def _delays_s(self) -> Floats:
+        """Gateways go round the regions, nodes are dealt out to them in blocks."""
+        count = max(self.gateways.count, self.regions)
+        home = np.arange(self.replicas) * self.regions // self.replicas
+        apart = np.arange(count)[:, None] % self.regions != home[None, :]
+        return np.where(apart, self.region_delay_s, 0.0)
 
     def setup(
         self, duration_s: float, arrivals: Arrivals | None = None, course: Course | None = None

@@ -18,7 +18,7 @@ from headrace.simulator.requests import DONE, FAILED, MEASURED, Requests
 from headrace.simulator.scenario import Scenario
 from headrace.simulator.workload import Closed, Workload
 
-INSTALL_HINT = "pip install 'headrace[simulate]' makes simulations about 150 times as fast"
+INSTALL_HINT = "the extra makes it over 100 times as fast: pip install 'headrace[simulate]'"
 WARM_LIMIT_S = 3600.0
 SLICES = 200
 MORE_ROWS = 1.5
