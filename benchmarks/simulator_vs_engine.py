@@ -17,14 +17,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from headrace.engines.simulated.job import SimulatedJob
 from headrace.hardware.load import load_gpu
+from headrace.loadgen.records import Mask
 from headrace.loadgen.run import run_bench
-from headrace.loadgen.schedule import WARMUP_SHARE
+from headrace.loadgen.schedule import WARMUP_SHARE, poisson_offsets
 from headrace.loadgen.spec import BenchSpec
 from headrace.models.load import load_model
 from headrace.node.ports import free_port
@@ -32,10 +34,11 @@ from headrace.perf.replica import ReplicaModel
 from headrace.perf.step import StepModel
 from headrace.planner.make import make_plan
 from headrace.scheduler.spec import CacheSpec, SchedulerSpec
+from headrace.simulator.requests import Requests
 from headrace.simulator.result import distribution
 from headrace.simulator.scenario import Client, Gateways, uniform
 from headrace.simulator.simulation import Setup, simulate
-from headrace.simulator.workload import Closed, Open, Shape, Workload
+from headrace.simulator.workload import Closed, Shape, Trace, Workload
 from headrace.spec.fleet import Fleet
 
 MODEL = "Qwen/Qwen3.5-27B-FP8"
@@ -195,11 +198,37 @@ def in_simulator(case: Case, seconds: float, seed: int) -> tuple[float, ...]:
         seed=seed,
     )
     shape = Shape(case.input_tokens, case.output_tokens)
-    arrivals = Closed(case.concurrency) if case.concurrency else Open(case.rate or 1.0)
-    warmup_s = 0.0 if case.concurrency else WARMUP_SHARE * seconds
-    outcome = simulate(Setup(scenario, Workload(arrivals, shape, seed), seconds, warmup_s))
-    tpot, ttft = distribution(outcome.tpot_s()), distribution(outcome.ttft_s())
-    return outcome.total_tok_s, tpot.p50, ttft.p50, tpot.p99, ttft.p99
+    if case.rate is None:
+        load = Workload(Closed(case.concurrency or 1), shape, seed)
+        found = simulate(Setup(scenario, load, seconds))
+        return _figures(found.requests, found.completed, seconds)
+    load = Workload(_same_arrivals(case, 3 * seconds, seed), shape, seed)
+    found = simulate(Setup(scenario, load, 3 * seconds))
+    return _figures(found.requests, _counted(found.requests, seconds), seconds)
+
+
+def _same_arrivals(case: Case, until_s: float, seed: int) -> Trace:
+    """The very times at which the load generator's one worker sends."""
+    offsets = poisson_offsets(case.rate or 1.0, f"{seed}/0/arrivals")
+    sent_s = np.array(list(takewhile(lambda at_s: at_s < until_s, offsets)))
+    ones = np.ones(len(sent_s), np.int32)
+    return Trace(sent_s, ones * case.input_tokens, ones * case.output_tokens)
+
+
+def _counted(r: Requests, seconds: float) -> Mask:
+    """As the load generator counts: its window begins when the warm-up's requests have ended."""
+    warmup = r.sent_s < WARMUP_SHARE * seconds
+    begin_s = max(WARMUP_SHARE * seconds, float(r.done_s[warmup].max(initial=0.0)))
+    inside: Mask = ~warmup & (r.done_s >= begin_s) & (r.done_s <= begin_s + seconds)
+    return inside
+
+
+def _figures(r: Requests, counts: Mask, seconds: float) -> tuple[float, ...]:
+    sent_s, first_s, done_s = r.sent_s[counts], r.first_s[counts], r.done_s[counts]
+    output = r.output_tokens[counts]
+    total = int(output.sum() + r.input_tokens[counts].sum()) / seconds
+    tpot, ttft = distribution((done_s - first_s) / (output - 1)), distribution(first_s - sent_s)
+    return total, tpot.p50, ttft.p50, tpot.p99, ttft.p99
 
 
 def main() -> None:

@@ -58,8 +58,8 @@ def _grouped(case: Case, plan: Plan, groups: int) -> Case:
             "--prefix-groups: workload.prefix_hit_rate is 0",
             hint="set it to the share of a prompt that its group has in common",
         )
-    prefix = max(1, int(load.input_tokens * load.prefix_hit_rate))
-    running = cache.pages_for(load.input_tokens + load.output_tokens) * math.ceil(case.in_flight)
+    prefix = max(1, int(load.inputs.mean * load.prefix_hit_rate))
+    running = cache.pages_for(math.ceil(case.tokens_per_request)) * math.ceil(case.in_flight)
     kept = max(1, (cache.pages - running) // cache.pages_for(prefix))
     shape = replace(case.shape, prefix_groups=groups, prefix_share=load.prefix_hit_rate)
     return replace(case, shape=shape, cached_groups=kept)
@@ -254,8 +254,9 @@ def _sizes(plan: Plan, case: Case, asked: Asked, show: Show) -> Simulation:
                 sized, asked.gpus_for, asked.spare, asked.duration_s, lambda what: show(what, 0.0)
             )
         )
-    goal = f"TPOT p99 {case.tpot_p99_ms:g} ms" if case.tpot_p99_ms else "no TPOT goal"
-    question = f"Fewest GPUs for {asked.gpus_for:,.0f} total tok/s, {goal}, N+{asked.spare} nodes."
+    goals = [f"{goal.words} {goal.limit_ms:g} ms" for goal in case.goals] or ["no goals"]
+    load = f"{asked.gpus_for:,.0f} total tok/s, {', '.join(goals)}, N+{asked.spare} nodes"
+    question = f"Fewest GPUs for {load}."
     return _found(case, question, asked.duration_s, sizes=rows)
 
 

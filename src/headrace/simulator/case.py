@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from headrace.errors import InputError
+from headrace.loadgen.lengths import as_lengths
 from headrace.perf.replica import ReplicaModel
 from headrace.planner.plan import Plan
 from headrace.simulator.control import Course
@@ -20,6 +22,7 @@ from headrace.simulator.scenario import (
 )
 from headrace.simulator.simulation import Setup
 from headrace.simulator.workload import Arrivals, Closed, Open, Shape, Workload
+from headrace.spec.slo import Goal
 
 OF_FLEET: dict[str, Policy] = {
     "round-robin": "round-robin",
@@ -52,8 +55,7 @@ class Case:
     usd_per_gpu_hour: float | None
     answer_s: float
     """A request's predicted duration."""
-    ttft_p99_ms: float | None
-    tpot_p99_ms: float | None
+    goals: tuple[Goal, ...] = ()
     gateways: Gateways = field(default_factory=Gateways)
     client: Client = field(default_factory=Client)
     speed_spread: float = 0.0
@@ -80,12 +82,9 @@ class Case:
         return self.nodes * self.gpus_per_node
 
     @property
-    def tokens_per_request(self) -> int:
-        """Input and output."""
-        prompts, answers = self.shape.input_tokens, self.shape.output_tokens
-        assert isinstance(prompts, int)
-        assert isinstance(answers, int)
-        return prompts + answers
+    def tokens_per_request(self) -> float:
+        """Input and output, on average."""
+        return as_lengths(self.shape.input_tokens).mean + as_lengths(self.shape.output_tokens).mean
 
     def usd_per_hour(self, nodes: int | None = None) -> float | None:
         """The price of so many nodes."""
@@ -143,7 +142,15 @@ class Case:
 
 
 def case_of(plan: Plan, **changes: object) -> Case:
-    """The case of a plan; `changes` are fields of `Case`."""
+    """The case of a plan; `changes` are fields of `Case`.
+
+    Raises InputError for conversations, whose turns depend on each other.
+    """
+    if plan.fleet.workload.conversation is not None:
+        raise InputError(
+            "workload.conversation: turns of a conversation are not simulated yet",
+            hint="state the mean prompt of a turn in input_tokens, and prefix_hit_rate instead",
+        )
     fleet, layout = plan.fleet, plan.chosen.layout
     predicted, load = plan.chosen.prediction, fleet.workload
     of_plan: dict[str, object] = {
@@ -156,15 +163,22 @@ def case_of(plan: Plan, **changes: object) -> Case:
         "gpus_per_node": fleet.hardware.gpus_per_node,
         "gpus_per_replica": layout.tensor_parallel,
         "in_flight": _in_flight(plan),
-        "request_rate": load.request_rate,
-        "shape": Shape(round(load.inputs.mean), round(load.outputs.mean)),
+        "request_rate": _request_rate(plan),
+        "shape": Shape(load.input_tokens, load.output_tokens),
         "usd_per_gpu_hour": plan.usd_per_gpu_hour,
         "answer_s": (predicted.ttft_ms + predicted.tpot_ms * load.outputs.mean) / 1e3,
-        "ttft_p99_ms": fleet.slo.ttft_p99_ms,
-        "tpot_p99_ms": fleet.slo.tpot_p99_ms,
+        "goals": fleet.slo.goals(),
         "gateways": Gateways(policy=OF_FLEET[fleet.gateway.policy]),
     }
     return Case(**of_plan | changes)  # type: ignore[arg-type]
+
+
+def _request_rate(plan: Plan) -> float | None:
+    """What the file states, in requests or in tokens."""
+    load = plan.fleet.workload
+    if load.token_rate is None:
+        return load.request_rate
+    return load.token_rate / (load.inputs.mean + load.outputs.mean)
 
 
 def _in_flight(plan: Plan) -> float:

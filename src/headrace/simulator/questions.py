@@ -206,8 +206,7 @@ def keeps_slo(case: Case, found: Figures) -> bool:
     latency = found.latency_ms
     if latency is None:
         return False
-    tpot, ttft = case.tpot_p99_ms, case.ttft_p99_ms
-    return (tpot is None or latency.tpot.p99 <= tpot) and (ttft is None or latency.ttft.p99 <= ttft)
+    return all(latency.at(goal.metric, goal.percentile) <= goal.limit_ms for goal in case.goals)
 
 
 def keeps_up(outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from headrace.loadgen.summary import Distribution
 from headrace.simulator.requests import DONE, FAILED, PENDING, Requests
 from headrace.simulator.simulation import Outcome
+from headrace.spec.slo import Metric
 
 
 class _Part(BaseModel):
@@ -23,6 +24,11 @@ class SimulatedLatency(_Part):
     ttft: Distribution
     tpot: Distribution
     e2e: Distribution
+
+    def at(self, metric: Metric, percentile: int) -> float:
+        """One latency at the 50th, 90th, 95th or 99th percentile."""
+        figure: float = getattr(getattr(self, metric), f"p{percentile}")
+        return figure
 
 
 class Figures(_Part):

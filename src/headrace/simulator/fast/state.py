@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.perf.replica import ReplicaModel
 from headrace.simulator.chance import hashed, keys, thresholds
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.step_time import StepTimes, step_times
@@ -70,7 +71,7 @@ def new_state(
     """Empty, alive, at time 0. The table's columns become views into the state."""
     gateways, replicas = scenario.gateways, scenario.replicas
     limits = _limits(scenario)
-    slots = max(min(int(row[c.SEQS]), int(row[c.PAGES])) for row in limits) + 1
+    slots = max(_most_running(model) for model in scenario.models) + 1
     heap = 4 * (replicas + (closed.concurrency if closed else 0)) + 8 * slots + 1024
     key, other = keys(scenario.seed, WORKER_KEYS, 1)[0].tolist()
     turns = [hashed(key, other, n) for n in range(2 * gateways.count * gateways.workers)]
@@ -149,6 +150,12 @@ def _lanes(closed: Closed | None, warm_lengths: I4) -> I8:
     table[:, c.WARM_LENGTH] = warm_lengths
     table[:, c.CONNECTED : c.CONNECTED + 2] = -1
     return table
+
+
+def _most_running(model: ReplicaModel) -> int:
+    """Sequences that can hold pages at once; a bound that keeps a replica's slots together."""
+    spec = model.scheduler
+    return min(spec.max_num_seqs, spec.cache.pages // spec.cache.pages_for(1))
 
 
 def _limits(scenario: Scenario) -> I8:
