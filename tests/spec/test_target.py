@@ -42,6 +42,7 @@ def test_a_fleet_is_the_same_after_a_round_trip():
         ("{kind: ray, partition: x}", "3:21: target.partition", "kind, address, cpus_per_node"),
         ("{kind: slurm, drain_s: 0}", "3:32: target.drain_s", "whole number above 0; got 0"),
         ("{kind: slurm, time_limit: soon}", "3:35: target.time_limit", "text such as 04:00:00"),
+        ("{kind: slurm, setup: export HF_TOKEN=x}", "3:30: target.setup", "looks like a secret"),
         ("{kind: slurm, exclusive: no}", "3:34: target.exclusive", "true or false; got no"),
     ],
 )
@@ -50,3 +51,7 @@ def test_a_problem_names_its_place(text, place, says):
         target(text)
     assert str(caught.value).startswith(f"fleet.yaml:{place}: "), caught.value
     assert says in str(caught.value)
+
+
+def test_a_secret_that_is_read_from_elsewhere_is_none():
+    assert target('{kind: slurm, setup: "export HF_TOKEN=$(cat ~/t) A=1"}').kind == "slurm"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from headrace.errors import InputError
-from headrace.node.job import NodeJob
+from headrace.node.job import CoordinatorSpec, NodeJob
 from headrace.node.log import LogFollower, tail
 
 PERIOD_S = 0.2
@@ -51,6 +51,8 @@ def choose_logs(job: NodeJob, replica: str | None, agent_log: Path) -> dict[str,
 
     Raises InputError for a replica that the job does not have.
     """
+    if job.coordinator is not None:
+        return node_logs(job, job.coordinator, replica, agent_log)
     if replica is None:
         gateway = {"gateway": job.run_dir / "logs" / "gateway.log"} if job.gateway else {}
         return {**{p.name: p.log for p in job.processes}, **gateway, "agent": agent_log}
@@ -62,6 +64,30 @@ def choose_logs(job: NodeJob, replica: str | None, agent_log: Path) -> dict[str,
         f"fleet {job.fleet!r} has no replica {replica!r}",
         hint=f"choose one of: {', '.join(ids)}",
     )
+
+
+def node_logs(
+    job: NodeJob, head: CoordinatorSpec, replica: str | None, agent_log: Path
+) -> dict[str, Path]:
+    """The logs of a fleet on several machines: the head's own, and what has come from the nodes.
+
+    With a replica those of its node. Raises InputError for a replica that no node has.
+    """
+    from headrace.targets.places import node_folder
+
+    nodes = [node for node in head.nodes if replica in (None, *node.replicas)]
+    if not nodes:
+        ids = [name for node in head.nodes for name in node.replicas]
+        raise InputError(
+            f"fleet {job.fleet!r} has no replica {replica!r}",
+            hint=f"choose one of: {', '.join(ids)}",
+        )
+    own = {path.stem: path for path in sorted((job.run_dir / "logs").glob("*.log"))}
+    found = {} if replica else {**own, "agent": agent_log}
+    for node in nodes:
+        folder = node_folder(job.run_dir, node.name) / "logs"
+        found |= {f"{node.name}/{path.stem}": path for path in sorted(folder.glob("*.log"))}
+    return found
 
 
 def _print(label: str | None, lines: list[str]) -> None:

@@ -86,12 +86,12 @@ def _example() -> Path:
 
 def _startable(fleet_file: Path) -> Fleet:
     from headrace.cli.plan import named_in
-    from headrace.cli.start import require_local
+    from headrace.cli.start import require_startable
     from headrace.proof.compare import require_sendable
     from headrace.spec.load import load_fleet
 
     fleet = load_fleet(fleet_file)
-    require_local(fleet, fleet_file)
+    require_startable(fleet, fleet_file)
     with named_in(fleet_file, "workload"):
         require_sendable(fleet.workload)
     return fleet

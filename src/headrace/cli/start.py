@@ -11,11 +11,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from headrace.cli.output import console
 from headrace.errors import InputError
+from headrace.node.job import NodeJob
 from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
-from headrace.targets.local.job import plan_job
 
 
 def start_fleet(
@@ -25,7 +25,7 @@ def start_fleet(
 
     Raises HeadraceError with the replica's own reason when one fails; nothing is left running.
     """
-    job = plan_job(planned, run_dir, gateway_port=gateway_port)
+    job = job_for(planned, run_dir, gateway_port)
     fleet = local.start(job, attached=attached)
     with _status("starting") as show:
         deployment = local.wait_ready(fleet, on_change=show)
@@ -33,15 +33,27 @@ def start_fleet(
     return fleet, deployment
 
 
-def require_local(fleet: Fleet, fleet_file: Path) -> None:
-    """Raises InputError for a target that this version cannot start."""
+def job_for(planned: Plan, run_dir: Path, gateway_port: int) -> NodeJob:
+    """What this machine's agent runs: the whole fleet, or the head of one on other machines."""
+    from headrace.targets import starters
+
+    return starters.starter(planned.fleet.target.kind).plan_job(
+        planned, run_dir, gateway_port=gateway_port
+    )
+
+
+def require_startable(fleet: Fleet, fleet_file: Path) -> None:
+    """Raises InputError for a target that is not started from here."""
+    from headrace.targets.starters import STARTERS
+
     kind = fleet.target.kind
-    if kind != "local":
+    if kind not in STARTERS:
         from headrace.spec.load import where
 
         raise InputError(
-            f"{where(fleet_file, 'target', 'kind')}: {kind} cannot be started yet; expected local",
-            hint="set target.kind to local, or use `headrace plan` and deploy its command yourself",
+            f"{where(fleet_file, 'target', 'kind')}: {kind} cannot be started from here; expected "
+            f"{', '.join(STARTERS)}",
+            hint=f"write its files: headrace render {kind} {fleet_file} -o DIR",
         )
 
 

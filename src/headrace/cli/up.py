@@ -30,7 +30,7 @@ def up(
 ) -> None:
     """Start a fleet and leave it running."""
     from headrace.cli.plan import plan_for, show_plan, write_plan
-    from headrace.cli.start import require_local, start_fleet
+    from headrace.cli.start import require_startable, start_fleet
     from headrace.runs import new_run_dir
     from headrace.spec.load import load_fleet
 
@@ -40,7 +40,7 @@ def up(
 
         up_on_cluster(fleet, fleet_file, force=force, json=json)
         return
-    require_local(fleet, fleet_file)
+    require_startable(fleet, fleet_file)
     planned = plan_for(fleet, fleet_file)
     show_plan(planned, brief=True)
     run_dir = new_run_dir(fleet.name, output, force=force)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from headrace.files import replace_file
 from headrace.node.board import Board
 from headrace.node.coordinator import Coordinator, Node
 from headrace.node.job import NodeJob
+from headrace.node.placer import LOOK_S, Placer
 from headrace.node.wanted import Wanted
 from headrace.targets.deployment import Replica
 
@@ -27,6 +29,7 @@ class Head:
         self._spec = job.coordinator
         self.wanted = Wanted()
         self.coordinator = Coordinator(self._spec, self.wish_for, self._note)
+        self.placer = Placer(self._spec.placer) if self._spec.placer else None
         for node in self.coordinator.nodes.values():
             board.put_node(node.state())
 
@@ -34,6 +37,8 @@ class Head:
         """Take reports from now on, and say where in `coordinator.url`."""
         url = self.coordinator.open()
         replace_file(self._job.run_dir / "coordinator.url", url + "\n")
+        if self.placer:
+            self.placer.start()
 
     def wish_for(self, name: str) -> Wanted:
         """A node's share of what is wanted of the fleet: the replicas are spread evenly."""
@@ -45,14 +50,33 @@ class Head:
         return wanted.model_copy(update={"replicas": each + (names.index(name) < more)})
 
     async def watch(self) -> None:
-        """Notice silent nodes, and those that never came, until cancelled."""
+        """Notice silent nodes, and those that never came, until cancelled.
+
+        A queue may hold a placed fleet for hours: its time to start begins with the first node.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._job.start_timeout_s
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_S)
             self.coordinator.notice_silence()
+            if self.placer and self._nobody_came():
+                deadline = loop.time() + self._job.start_timeout_s
+            if self.placer:
+                self._look_at(self.placer)
             if loop.time() > deadline:
-                self._give_up_on_absent()
+                self._fail_absent(f"did not register within {self._job.start_timeout_s:g} s")
+
+    def _nobody_came(self) -> bool:
+        return all(node.stage == "expected" for node in self.coordinator.nodes.values())
+
+    def _look_at(self, placer: Placer) -> None:
+        """Tell how the placing goes; nobody will come any more when the placer has ended."""
+        if placer.look():
+            for node in self._absent():
+                for name in node.expected.replicas:
+                    self._board.update(name, detail=placer.said)
+        if placer.has_ended():
+            self._fail_absent(f"was not placed: {placer.last_words()}")
 
     async def stop_nodes(self) -> None:
         """Ask all to drain and end; wait until they have, or have had their time."""
@@ -67,7 +91,9 @@ class Head:
             self._board.publish()
 
     async def close(self) -> None:
-        """Take no more reports."""
+        """Take no more reports, and take back what was placed."""
+        if self.placer:
+            await self.placer.stop()
         await self.coordinator.close()
         (self._job.run_dir / "coordinator.url").unlink(missing_ok=True)
 
@@ -76,15 +102,24 @@ class Head:
         if node.last is None:
             return
         for replica in node.last.replicas:
-            seen = replica.model_copy(update={"node": node.expected.name})
+            seen = self._as_seen_here(replica, node.expected.name)
             self._board.put(_as_gone(seen, node) if node.stage in ("lost", "ended") else seen)
 
-    def _give_up_on_absent(self) -> None:
-        for node in self.coordinator.nodes.values():
-            if node.stage == "expected":
-                detail = f"its node did not register within {self._job.start_timeout_s:g} s"
-                for name in node.expected.replicas:
-                    self._board.update(name, state="failed", detail=detail)
+    def _as_seen_here(self, replica: Replica, node: str) -> Replica:
+        """With its log where this machine has it, when that was brought here."""
+        changes = {"node": node}
+        here = self._job.run_dir / "nodes" / node / "logs" / Path(replica.log or "").name
+        if here.is_file():
+            changes["log"] = str(here)
+        return replica.model_copy(update=changes)
+
+    def _absent(self) -> list[Node]:
+        return [node for node in self.coordinator.nodes.values() if node.stage == "expected"]
+
+    def _fail_absent(self, why: str) -> None:
+        for node in self._absent():
+            for name in node.expected.replicas:
+                self._board.update(name, state="failed", detail=f"its node {why}")
 
 
 def _as_gone(replica: Replica, node: Node) -> Replica:

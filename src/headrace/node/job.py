@@ -67,6 +67,13 @@ class ExpectedNode(_Part):
     replicas: list[str]
 
 
+class PlacerSpec(_Part):
+    """The program that starts the agents on their machines (`headrace.node.placer`)."""
+
+    argv: list[str]
+    log: Path
+
+
 class CoordinatorSpec(_Part):
     """The head of a fleet on several machines: the agents of `nodes` report to it.
 
@@ -82,6 +89,8 @@ class CoordinatorSpec(_Part):
     certificate: Path | None = None
     key: Path | None = None
     lease_s: float = 5.0
+    placer: PlacerSpec | None = None
+    """None: somebody else starts the agents."""
 
 
 class NodeJob(_Part):

@@ -11,13 +11,20 @@ from headrace.spec.fleet import Fleet
 
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off"})
 _SECRET = re.compile(r"(^|_)(api_keys?|token|secret|password|passwd)$", re.IGNORECASE)
+_ASSIGNED = re.compile(r"\b(\w+)=[^\s$]")
 
 
 def check_text(document: Document) -> list[Problem]:
     """Traps that can be seen before the fields are validated."""
-    if not isinstance(document.value, dict) or not isinstance(document.value.get("engine"), dict):
+    if not isinstance(document.value, dict):
         return []
-    engine = document.value["engine"]
+    return [*_engine_traps(document), *_setup_secrets(document)]
+
+
+def _engine_traps(document: Document) -> list[Problem]:
+    engine = document.value.get("engine")
+    if not isinstance(engine, dict):
+        return []
     return [
         *_ambiguous(document),
         *_options_twice(document, engine.get("args")),
@@ -103,6 +110,19 @@ def _secrets(document: Document, part: str, values: Any) -> Iterator[Problem]:
                 "environment variable (VLLM_API_KEY, HF_TOKEN) where headrace is started instead"
             )
             yield document.problem(("engine", part, name), text, key=True)
+
+
+def _setup_secrets(document: Document) -> Iterator[Problem]:
+    """A variable of the shell lines of a Slurm job that is given a secret there."""
+    target = document.value.get("target")
+    setup = target.get("setup") if isinstance(target, dict) else None
+    for name in _ASSIGNED.findall(setup) if isinstance(setup, str) else ():
+        if _SECRET.search(name):
+            text = (
+                f"{name} looks like a secret, and the job's file is copied into every run's "
+                "folder; set it in the environment where headrace is started: Slurm passes it on"
+            )
+            yield document.problem(("target", "setup"), text)
 
 
 def _option(document: Document, option: str) -> FieldPath:

@@ -114,7 +114,7 @@ def head_job(
 def assignments(
     plan: Plan,
     nodes: Sequence[str],
-    link: Link,
+    link: Link | None,
     run_dir_of: Callable[[str], Path],
     host_of: Callable[[str], str],
     *,
@@ -122,7 +122,10 @@ def assignments(
     start_timeout_s: float | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
 ) -> list[Assignment]:
-    """What every machine is to run; `gateways` puts one on each of them."""
+    """What every machine is to run; `gateways` puts one on each of them.
+
+    Without a link the agents report to nobody: each machine is then a fleet of its own.
+    """
     return [
         Assignment(
             plan=plan,

@@ -1,48 +1,62 @@
 """One node of the job: `srun` starts `python -m headrace.targets.slurm.member RUN` on each.
 
-It builds the node's job from RUN/plan.json and becomes the node agent, so that Slurm's signals
-reach the agent itself.
+It writes the node's assignment and becomes its agent, so that Slurm's signals reach the agent
+itself, and the agent ends when Slurm's own process of the node does. With RUN/link.json (`headrace
+up`) the agent reports to the fleet's head; without it (the job was submitted by hand) the node has
+a gateway of its own.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InputError
 from headrace.files import replace_file
+from headrace.node.assignment import Assignment
+from headrace.node.job import GatewaySpec, Link
 from headrace.planner.plan import Plan
-from headrace.targets.cluster.share import node_folder, node_job
+from headrace.targets.parts import assignments
+from headrace.targets.places import node_folder, node_names
+from headrace.targets.slurm.commands import node_address
 
-ASK_S = 30.0
+LOOPBACK = "127.0.0.1"
 
 
-def prepare(run_dir: Path, index: int, node: str, host: str) -> Path:
-    """Write the node's job.json below the run's folder and return its path."""
+def assignment(run_dir: Path, index: int, host: str) -> Assignment:
+    """What node `index` of the job runs; `host` is the address at which others reach it.
+
+    Raises InputError when the plan has no such node.
+    """
     plan = Plan.model_validate_json((run_dir / "plan.json").read_bytes())
-    folder = node_folder(run_dir, index)
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    job = node_job(plan, folder, index, node=node, host=host)
-    path = folder / "job.json"
-    replace_file(path, job.model_dump_json(indent=2) + "\n")
+    names = node_names(plan)
+    if index >= len(names):
+        raise InputError(
+            f"the plan is for {len(names)} nodes, and this is number {index + 1}",
+            hint="leave --nodes to fleet.sbatch",
+        )
+    link_file = run_dir / "link.json"
+    link = Link.model_validate_json(link_file.read_bytes()) if link_file.exists() else None
+    policy = plan.fleet.gateway.policy
+    own = link is None and policy != "none"
+    parts = assignments(
+        plan,
+        names,
+        link,
+        lambda name: node_folder(run_dir, name),
+        lambda _: LOOPBACK if own else host,
+        gateways=GatewaySpec(policy=policy, host=host) if own else None,
+    )
+    return parts[index]
+
+
+def write(assigned: Assignment) -> Path:
+    """Write the assignment into the node's folder and return its path."""
+    (assigned.run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    path = assigned.run_dir / "assignment.json"
+    replace_file(path, assigned.model_dump_json(indent=2) + "\n")
     return path
-
-
-def node_address(node: str) -> str:
-    """The numeric address that Slurm has for a node. Raises HeadraceError when it has none."""
-    command = ["scontrol", "show", "node", node, "--oneliner"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
-    found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
-    if found is None:
-        raise HeadraceError(f"`{' '.join(command)}` names no address: {done.stderr.strip()}")
-    try:
-        return str(socket.getaddrinfo(found[1], None, type=socket.SOCK_STREAM)[0][4][0])
-    except socket.gaierror as error:
-        raise HeadraceError(f"the address {found[1]} of node {node}: {error.strerror}") from error
 
 
 def main() -> None:
@@ -54,10 +68,11 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python -m headrace.targets.slurm.member RUN")
     try:
-        job = prepare(Path(sys.argv[1]).resolve(), index, node, node_address(node))
+        path = write(assignment(Path(sys.argv[1]).resolve(), index, node_address(node)))
     except HeadraceError as error:
-        sys.exit(f"error: {error}")
-    os.execv(sys.executable, [sys.executable, "-m", "headrace.node.agent", str(job)])
+        sys.exit(f"error: {node}: {error}")
+    agent = [sys.executable, "-m", "headrace.node.agent", "--assignment", str(path)]
+    os.execv(sys.executable, [*agent, "--parent", str(os.getppid())])
 
 
 if __name__ == "__main__":
