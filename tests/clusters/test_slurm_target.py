@@ -97,7 +97,7 @@ def processes_of_node(folder: Path, node: str) -> list[str]:
 
 
 def test_by_hand_and_drained_by_a_signal(cluster: SlurmCluster, run_dir: Path):
-    """`headrace render`, `sbatch`, and `scancel --signal=TERM`, which lets streams finish."""
+    """`headrace render`, `sbatch`, and `scancel --signal=URG`, which lets streams finish."""
     folder = run_dir.parent / "written"
     assert headrace("render", "slurm", fleet_file(run_dir), "-o", folder).returncode == 0
     submitted = subprocess.run(
@@ -110,7 +110,7 @@ def test_by_hand_and_drained_by_a_signal(cluster: SlurmCluster, run_dir: Path):
     assert wait_for(lambda: all(stream.thread.is_alive() for stream in streams))
     time.sleep(1.0)
     assert not any(stream.got for stream in streams)
-    cluster.run("scancel", "--signal=TERM", job)
+    cluster.run("scancel", "--signal=URG", job)
     for stream in streams:
         stream.thread.join(60)
     assert [(g.status, g.whole) for stream in streams for g in stream.got] == [(200, True)] * NODES

@@ -26,6 +26,7 @@ def start_fleet(
     Raises HeadraceError with the replica's own reason when one fails; nothing is left running.
     """
     job = job_for(planned, run_dir, gateway_port)
+    _say_what_is_open(job)
     fleet = local.start(job, attached=attached)
     with _status("starting") as show:
         deployment = local.wait_ready(fleet, on_change=show)
@@ -40,6 +41,18 @@ def job_for(planned: Plan, run_dir: Path, gateway_port: int) -> NodeJob:
     return starters.starter(planned.fleet.target.kind).plan_job(
         planned, run_dir, gateway_port=gateway_port
     )
+
+
+def _say_what_is_open(job: NodeJob) -> None:
+    """A fleet on several machines listens beyond loopback: nobody should learn of it later."""
+    from headrace.targets.places import is_loopback
+
+    head = job.coordinator
+    if head is not None and not is_loopback(head.host):
+        console.print(
+            f"[yellow]open[/]  the nodes report to this machine at {head.host} (with a token), and "
+            "the replicas listen on the nodes' own addresses"
+        )
 
 
 def require_startable(fleet: Fleet, fleet_file: Path) -> None:

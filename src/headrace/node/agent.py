@@ -2,7 +2,8 @@
 
 `python -m headrace.node.agent JOB.json [--parent PID]`, or `--assignment FILE` on one of several
 machines (`headrace.node.assignment`). It writes `deployment.json` in the run's folder at every
-change. SIGTERM or SIGINT: drain, then end; once more: end now. SIGHUP, which it also gets when the
+change. SIGTERM, SIGINT or SIGURG: drain, then end; once more: end now (Slurm signals all processes
+of a job at once, and SIGURG is one that the others ignore). SIGHUP, which it also gets when the
 process `--parent` dies: end without waiting for requests in flight. What else is asked of it while
 it runs is `headrace.node.wanted`; how it reports to the head of a fleet, `headrace.node.link`.
 """
@@ -30,6 +31,7 @@ from headrace.node.head import Head
 from headrace.node.job import NodeJob
 from headrace.node.keeper import PR_SET_PDEATHSIG, prctl, raise_file_limit
 from headrace.node.link import Reporter
+from headrace.node.obituary import report_failure
 from headrace.node.process import Process
 from headrace.node.report import NodeReport
 from headrace.node.wanted import Wanted
@@ -81,7 +83,7 @@ class Agent:
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGURG):
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_stop, True)
         loop.add_signal_handler(signal.SIGCHLD, self._child_ended.set)
@@ -238,7 +240,12 @@ def _job(options: argparse.Namespace) -> NodeJob:
     if options.assignment is None:
         return NodeJob.model_validate_json(options.job.read_text(encoding="utf-8"))
     text = options.assignment.read_text(encoding="utf-8")
-    job = node_job(Assignment.model_validate_json(text))
+    assignment = Assignment.model_validate_json(text)
+    try:
+        job = node_job(assignment)
+    except HeadraceError as error:
+        asyncio.run(report_failure(assignment, str(error)))
+        raise
     replace_file(job.run_dir / "job.json", job.model_dump_json(indent=2) + "\n")
     return job
 

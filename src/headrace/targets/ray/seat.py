@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from headrace import __version__
 from headrace.errors import HeadraceError
@@ -45,14 +45,21 @@ class Seat:
         self._not_before_s = 0.0
 
     def step(self) -> None:
-        """Do what can be done without waiting. Raises HeadraceError for another Headrace there."""
+        """Do what can be done without waiting.
+
+        Raises HeadraceError when the node has no Headrace or another one, or cannot start an agent.
+        """
         if self.ended or time.monotonic() < self._not_before_s:
             return
         try:
             self._step()
-        except RayActorError:
+        except RayActorError as error:
+            if error.actor_init_failed:
+                raise HeadraceError(f"{self.node}: {_reason(error)}") from error
             say(f"{self.node}: its actor is gone; placing it again")
             self._again()
+        except RayTaskError as error:
+            raise HeadraceError(f"{self.node}: {_reason(error)}") from error
 
     def _step(self) -> None:
         if self._actor is None:
@@ -109,6 +116,12 @@ class Seat:
         except RayError as error:
             say(f"{self.node}: {type(error).__name__} while it was ended")
         ray.kill(self._actor)
+
+
+def _reason(error: RayError) -> str:
+    """The last line of a traceback that came from the node."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def say(text: str) -> None:

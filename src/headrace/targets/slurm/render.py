@@ -17,7 +17,7 @@ HEAD = """\
 # Written by `headrace render`. One agent per node starts that node's replicas and its gateway.
 #   start   sbatch {script}
 #   state   RUN/nodes/*/deployment.json, where RUN is run-JOBID in the folder of `sbatch`
-#   drain   scancel --signal=TERM JOBID   (requests in flight finish; without --signal they break)
+#   drain   scancel --signal=URG JOBID   (requests in flight finish; by any other way they break)
 """
 BODY = """
 set -euo pipefail
@@ -63,8 +63,9 @@ def option(name: str, value: str) -> str:
 def _directives(plan: Plan, target: SlurmTarget) -> Iterator[str]:
     """The `#SBATCH` lines. What the user wrote under `options` comes last, so that it wins.
 
-    TERM before the time limit goes to the steps (no `B:`): a batch script that passed it on
-    would have its srun kill the agents instead of letting them drain.
+    The signal before the time limit goes to the steps (no `B:`): a batch script that passed it on
+    would have its srun kill the agents. Slurm gives it to every process of a step, and a TERM ends
+    gateways and engines at once; URG is ignored by all that do not ask for it, as agents do.
     """
     layout = plan.chosen.layout
     options = {
@@ -74,7 +75,7 @@ def _directives(plan: Plan, target: SlurmTarget) -> Iterator[str]:
         **_gpus(plan),
         **({"exclusive": "", "mem": "0"} if target.exclusive else {}),
         **_chosen(target),
-        "signal": f"TERM@{target.drain_s}",
+        "signal": f"URG@{target.drain_s}",
         "no-kill": "",
         "no-requeue": "",
         "output": "slurm-%j.log",
