@@ -58,6 +58,10 @@ def on_nodes(node_files: Path, node: str = "") -> list[str]:
     return found
 
 
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
 def status() -> dict:
     return document(headrace("status", "small", "--json"))
 
@@ -81,6 +85,7 @@ def test_a_whole_run(cluster: RayCluster, run_dir: Path, node_files: Path):
     assert [f for base in node_files.glob("headrace-*") for f in base.iterdir()] == []
 
 
+@pytest.mark.slow
 def test_a_node_is_removed_the_fleet_goes_on_and_takes_it_back(
     cluster: RayCluster, run_dir: Path, node_files: Path
 ):
@@ -119,6 +124,7 @@ def ready() -> set[str]:
     return {r["id"] for r in status()["replicas"] if r["state"] == "ready"}
 
 
+@pytest.mark.slow
 def test_the_head_is_killed_and_nothing_stays(cluster: RayCluster, run_dir: Path, node_files: Path):
     fleet = write_fleet(run_dir.parent, 1, {"kind": "ray", "address": cluster.address})
     up = document(headrace("up", fleet, "-o", run_dir, "--json"))
@@ -146,13 +152,13 @@ def test_an_address_without_a_cluster_is_one_error(run_dir: Path):
     done = headrace("run", fleet, "-o", run_dir)
     assert done.returncode == 1
     assert done.stderr.count("error:") == 1
-    assert "Ray at 127.0.0.2:9" in done.stderr
+    assert "no Ray cluster answers at 127.0.0.2:9: Connection refused" in words(done.stderr)
     assert "Traceback" not in done.stderr
 
 
-def test_a_new_ray_of_this_machine(run_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.mark.slow
+def test_a_new_ray_of_this_machine(run_dir: Path):
     """Without an address: started, used and ended with the fleet."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     fleet = write_fleet(run_dir.parent, 1, {"kind": "ray"})
     done = headrace("run", fleet, "--requests", 64, "-o", run_dir, "--json")
     assert document(done)["requests"]["completed"] == 64

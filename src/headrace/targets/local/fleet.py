@@ -223,7 +223,8 @@ def _raise_if_failed(deployment: Deployment) -> None:
     for replica in deployment.replicas:
         if replica.state == "failed":
             raise HeadraceError(
-                f"replica {replica.id} failed: {replica.detail}", hint=f"its log: {replica.log}"
+                f"replica {replica.id} failed: {replica.detail}",
+                hint=f"its log: {replica.log or deployment.run_dir + '/logs'}",
             )
     gateway = deployment.gateway
     if gateway and gateway.state == "failed":

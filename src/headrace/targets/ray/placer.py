@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from headrace.targets.ray.actor import About, NodeHost
 from headrace.targets.ray.seat import Seat, say
 
 LOOK_S = 0.1
+KNOCK_S = 10.0
 ROOM_S = 600.0
 """How long a cluster may take to have room: time for others to leave, or for new nodes to boot."""
 
@@ -74,16 +76,29 @@ def connected(target: RayTarget) -> Iterator[None]:
         host = target.address.rpartition(":")[0].strip("[]")
         options |= {"address": target.address}
         options |= {"_node_ip_address": host} if _is_loopback(host) else {}
+        _knock(target.address)
     say(f"connecting to {target.address or 'a new Ray on this machine'}")
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = target.address or "this machine"
         raise HeadraceError(f"Ray at {where}: {str(error).splitlines()[0]}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray takes minutes to find out that nobody is there. Raises HeadraceError."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except ValueError:
+        raise HeadraceError(f"target.address {address}: expected host:port") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise HeadraceError(f"no Ray cluster answers at {address}: {why}") from error
 
 
 def _is_loopback(host: str) -> bool:
