@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import threading
@@ -71,6 +70,7 @@ def test_a_whole_run(cluster: SlurmCluster, run_dir: Path):
     assert wait_for(lambda: cluster.state(job_of(run_dir)) == "COMPLETED", 30)
 
 
+@pytest.mark.slow
 def test_a_node_dies_and_the_fleet_goes_on(cluster: SlurmCluster, run_dir: Path):
     """Slurm's processes of the node are killed: its agent ends itself, the others serve on."""
     url = document(headrace("up", fleet_file(run_dir), "-o", run_dir, "--json"))["gateway"]["url"]
@@ -148,7 +148,9 @@ def test_what_slurm_refuses_is_one_error(run_dir: Path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_waiting_job_goes_with_its_command(cluster: SlurmCluster, run_dir: Path, number: int):
     fleet = fleet_file(run_dir, options={"begin": "now+1hour"})
     command = start("run", fleet, "-o", run_dir)
@@ -187,8 +189,9 @@ def test_the_time_limit_drains(cluster: SlurmCluster, run_dir: Path):
 
 
 def test_without_slurm_it_says_where_to_go(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PATH", str(Path(shutil.which("env") or "/usr/bin/env").parent / "none"))
-    done = headrace("up", fleet_file(run_dir), "-o", run_dir)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PATH", "/none")
+        done = headrace("up", fleet_file(run_dir), "-o", run_dir)
     assert done.returncode == 2, done.stderr
     assert "there is no `scontrol` here" in done.stderr
     assert "login node" in done.stderr

@@ -144,11 +144,10 @@ def test_input_that_cannot_work(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("verb", ["run", "up"])
-def test_a_target_that_is_not_started_from_here(tmp_path: Path, verb: str) -> None:
+def test_a_target_that_run_cannot_start(tmp_path: Path) -> None:
     fleet = write_fleet(tmp_path, changed(target={"kind": "kubernetes"}))
-    done = headrace(verb, fleet, cwd=tmp_path)
-    assert_refused(done, 2, "target.kind", "expected local, ray, slurm", "headrace render")
+    done = headrace("run", fleet, cwd=tmp_path)
+    assert_refused(done, 2, "target.kind", "expected local, ray, slurm")
 
 
 def test_broken_yaml_names_its_line(tmp_path: Path) -> None:

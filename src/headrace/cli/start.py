@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
+from headrace.targets.starters import STARTERS, starter
 
 
 def start_fleet(
@@ -36,11 +37,8 @@ def start_fleet(
 
 def job_for(planned: Plan, run_dir: Path, gateway_port: int) -> NodeJob:
     """What this machine's agent runs: the whole fleet, or the head of one on other machines."""
-    from headrace.targets import starters
-
-    return starters.starter(planned.fleet.target.kind).plan_job(
-        planned, run_dir, gateway_port=gateway_port
-    )
+    target = starter(planned.fleet.target.kind)
+    return target.plan_job(planned, run_dir, gateway_port=gateway_port)
 
 
 def _say_what_is_open(job: NodeJob) -> None:
@@ -55,18 +53,16 @@ def _say_what_is_open(job: NodeJob) -> None:
         )
 
 
-def require_startable(fleet: Fleet, fleet_file: Path) -> None:
-    """Raises InputError for a target that is not started from here."""
-    from headrace.targets.starters import STARTERS
-
+def require_startable(fleet: Fleet, fleet_file: Path, kinds: Collection[str] = STARTERS) -> None:
+    """Raises InputError for a target that the verb cannot start."""
     kind = fleet.target.kind
-    if kind not in STARTERS:
+    if kind not in kinds:
         from headrace.spec.load import where
 
         raise InputError(
-            f"{where(fleet_file, 'target', 'kind')}: {kind} cannot be started from here; expected "
-            f"{', '.join(STARTERS)}",
-            hint=f"write its files: headrace render {kind} {fleet_file} -o DIR",
+            f"{where(fleet_file, 'target', 'kind')}: {kind} cannot be started by this verb; "
+            f"expected {', '.join(kinds)}",
+            hint=f"set target.kind to one of these; other verbs may know {kind}: `headrace --help`",
         )
 
 

@@ -70,7 +70,7 @@ def tune(
     """Measure the plan's best candidates, learn from each, and keep the best."""
     from headrace.cli.bench import missed_goals
     from headrace.cli.plan import plan_for
-    from headrace.cli.start import require_local
+    from headrace.cli.start import require_startable
     from headrace.cli.tune_view import Terminal
     from headrace.files import replace_file
     from headrace.runs import fleet_text, new_run_dir
@@ -84,7 +84,7 @@ def tune(
     rules = Rules(_seconds(budget), window, max_trials, processes, seed)
     wanted = Wanted(_extra(try_ or []), load_fleet(baseline) if baseline else None)
     fleet = load_fleet(fleet_file)
-    require_local(fleet, fleet_file)
+    require_startable(fleet, fleet_file, ["local"])
     plan_for(fleet, fleet_file)
     setup = prepare(fleet, wanted, plan_for)
     if resume is None:
