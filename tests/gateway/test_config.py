@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 
 from headrace.gateway.config import GatewayConfig, RoutingPolicy, bootstrap
+from headrace.node.job import GatewaySpec, Tls
 
 
 def cluster(policy: RoutingPolicy) -> dict[str, Any]:
     return config(policy)["static_resources"]["clusters"][0]
 
 
-def config(policy: RoutingPolicy) -> dict[str, Any]:
+def config(policy: RoutingPolicy, **changes: Any) -> dict[str, Any]:
     endpoints = Path("/run/gateway/endpoints/replicas.json")
-    return bootstrap(GatewayConfig("tiny", policy, "0.0.0.0", 8000, 9901, endpoints))
+    keys = Path("/run/gateway/keys/valid.json") if "keys_file" in changes else None
+    spec = GatewaySpec(policy=policy, host="0.0.0.0", port=8000, **changes)
+    return bootstrap(GatewayConfig("tiny", spec, 8000, 9901, endpoints, keys, Path("/run/a.log")))
 
 
 def route(policy: RoutingPolicy) -> dict[str, Any]:
@@ -23,19 +26,45 @@ def route(policy: RoutingPolicy) -> dict[str, Any]:
     return manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
 
 
-def test_the_admin_port_is_for_this_machine_only_whatever_the_gateway_listens_on():
+def test_the_admin_interface_is_a_socket_for_this_user_whatever_the_gateway_listens_on():
     found = config("least-request")
     listener = found["static_resources"]["listeners"][0]["address"]["socket_address"]
     assert listener == {"address": "0.0.0.0", "port_value": 8000}
-    assert found["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert found["admin"] == {"address": {"pipe": {"path": "admin.sock", "mode": 0o600}}}
 
 
 @pytest.mark.parametrize(
     ("policy", "lb_policy"),
-    [("round-robin", "ROUND_ROBIN"), ("least-request", "LEAST_REQUEST"), ("affinity", "MAGLEV")],
+    [("round-robin", "ROUND_ROBIN"), ("affinity", "MAGLEV"), ("prefix-affinity", "MAGLEV")],
 )
 def test_every_policy_is_one_of_envoy(policy: RoutingPolicy, lb_policy: str):
     assert cluster(policy)["lb_policy"] == lb_policy
+
+
+def test_least_request_looks_at_every_replica():
+    (policy,) = cluster("least-request")["load_balancing_policy"]["policies"]
+    assert policy["typed_extension_config"]["typed_config"]["selection_method"] == "FULL_SCAN"
+
+
+def test_keys_are_asked_for_before_the_body_is_read():
+    names = [f["name"] for f in filters(config("prefix-affinity", keys_file=Path("/keys")))]
+    assert names == [
+        "headrace.keys",
+        "envoy.filters.http.buffer",
+        "envoy.filters.http.lua",
+        "envoy.filters.http.router",
+    ]
+
+
+def test_a_client_authority_makes_certificates_a_must():
+    tls = Tls(certificate=Path("/c"), key=Path("/k"), client_ca=Path("/ca"))
+    chain = config("affinity", tls=tls)["static_resources"]["listeners"][0]["filter_chains"][0]
+    assert chain["transport_socket"]["typed_config"]["require_client_certificate"] is True
+
+
+def filters(found: dict[str, Any]) -> list[dict[str, Any]]:
+    chain = found["static_resources"]["listeners"][0]["filter_chains"][0]
+    return chain["filters"][0]["typed_config"]["http_filters"]
 
 
 def test_only_affinity_looks_at_the_session_header():

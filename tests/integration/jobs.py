@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from headrace.node.job import GatewayPolicy, GatewaySpec, NodeJob, ProcessSpec, ReplicaSpec
+from headrace.node.job import (
+    GatewayPolicy,
+    GatewaySpec,
+    HealthSpec,
+    NodeJob,
+    ProcessSpec,
+    ReplicaSpec,
+    RestartSpec,
+)
 from headrace.node.ports import free_port
 
 SERVER = Path(__file__).with_name("tiny_server.py")
@@ -23,6 +31,9 @@ def tiny_job(
     start_timeout_s: float = 30.0,
     drain_timeout_s: float = 10.0,
     first_only: tuple[str, ...] = (),
+    restart: RestartSpec | None = None,
+    health: HealthSpec | None = None,
+    gateway: GatewaySpec | None = None,
 ) -> NodeJob:
     """A process per replica; `options` go to every server, `first_only` to the first."""
     processes = []
@@ -40,7 +51,8 @@ def tiny_job(
                 replicas=[spec],
             )
         )
-    gateway = None if policy == "none" else GatewaySpec(policy=policy, port=gateway_port)
+    if gateway is None and policy != "none":
+        gateway = GatewaySpec(policy=policy, port=gateway_port)
     return NodeJob(
         fleet=name,
         run_dir=run_dir,
@@ -49,6 +61,8 @@ def tiny_job(
         gateway=gateway,
         start_timeout_s=start_timeout_s,
         drain_timeout_s=drain_timeout_s,
+        restart=restart or RestartSpec(),
+        health=health or HealthSpec(),
     )
 
 

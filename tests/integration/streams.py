@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -20,6 +22,57 @@ class Got:
     replica: str | None
     server: str | None
     whole: bool
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A request under load: when it began and ended, and what came of it (None: no answer)."""
+
+    began_s: float
+    ended_s: float
+    got: Got | None
+
+    @property
+    def good(self) -> bool:
+        return self.got is not None and self.got.status == 200 and self.got.whole
+
+
+class Load:
+    """`streams` clients that ask one request after the other, in a thread, for a with block."""
+
+    def __init__(self, url: str, body: str = "{}", streams: int = 8, extra: str = "") -> None:
+        self.done: list[Timed] = []
+        self._ask = (url, extra, body)
+        self._streams = streams
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def since(self, began_s: float) -> list[Timed]:
+        """What began after that moment."""
+        return [timed for timed in self.done if timed.began_s > began_s]
+
+    async def _all(self) -> None:
+        await asyncio.gather(*(self._client() for _ in range(self._streams)))
+
+    async def _client(self) -> None:
+        while not self._stop.is_set():
+            began_s = time.monotonic()
+            try:
+                async with asyncio.timeout(60):
+                    got = await one(*self._ask)
+            except (OSError, asyncio.IncompleteReadError, TimeoutError):
+                got = None
+                await asyncio.sleep(0.01)
+            self.done.append(Timed(began_s, time.monotonic(), got))
 
 
 async def one(url: str, extra: str = "", body: str = "{}") -> Got:
@@ -40,6 +93,7 @@ async def one(url: str, extra: str = "", body: str = "{}") -> Got:
             replica=headers.get("x-headrace-replica"),
             server=headers.get("server"),
             whole=got.endswith(b"0\r\n\r\n"),
+            retry_after=headers.get("retry-after"),
         )
     finally:
         writer.close()

@@ -12,6 +12,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nserver: tiny\r\n"
@@ -80,7 +81,7 @@ async def serve(options: argparse.Namespace) -> None:
     loading = asyncio.create_task(asyncio.sleep(options.load_s))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([loading, stopped], return_when=asyncio.FIRST_COMPLETED)
-    if options.die:
+    if options.die or (options.die_if and options.die_if.exists()):
         sys.exit("no such model")
     idle.set()
     servers = [
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=3)
     parser.add_argument("--gap-s", type=float, default=0.01)
     parser.add_argument("--die", action="store_true")
+    parser.add_argument("--die-if", type=Path)
     parser.add_argument("--sick", action="store_true")
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--grandchild", action="store_true")

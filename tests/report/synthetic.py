@@ -342,7 +342,7 @@ def make_deployment(story: Story, folder: Path) -> Deployment:
             Replica(id=f"r{i}", node="local", url=f"http://127.0.0.1:{9000 + i}", state="stopped")
             for i in range(story.replicas)
         ],
-        gateway=GatewayState(url="http://127.0.0.1:8000", admin_url="", state="stopped"),
+        gateway=GatewayState(url="http://127.0.0.1:8000", metrics_url="", state="stopped"),
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated
 
 import typer
 
 from headrace.cli.output import console, print_json
+from headrace.cli.status import summary
 from headrace.errors import HeadraceError
-from headrace.targets.deployment import Deployment
 
 
 def down(
@@ -46,9 +45,3 @@ def down(
     console.print(f"{entry.name}: {summary(last)}")
     if json:
         print_json(last)
-
-
-def summary(state: Deployment) -> str:
-    """How many replicas are in which state: `3 stopped, 1 failed`."""
-    counts = Counter(replica.state for replica in state.replicas)
-    return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -18,6 +18,9 @@ from headrace.targets.deployment import Deployment
 from headrace.targets.local import fleet as local
 from headrace.targets.starters import STARTERS, starter
 
+UP_PROCESSES = 8
+"""Processes of a simulated fleet that stays: restarts and updates go one process at a time."""
+
 
 def start_fleet(
     planned: Plan, run_dir: Path, *, attached: bool, gateway_port: int
@@ -26,7 +29,7 @@ def start_fleet(
 
     Raises HeadraceError with the replica's own reason when one fails; nothing is left running.
     """
-    job = job_for(planned, run_dir, gateway_port)
+    job = job_for(planned, run_dir, gateway_port, stays=not attached)
     _say_what_is_open(job)
     fleet = local.start(job, attached=attached)
     with _status("starting") as show:
@@ -35,10 +38,15 @@ def start_fleet(
     return fleet, deployment
 
 
-def job_for(planned: Plan, run_dir: Path, gateway_port: int) -> NodeJob:
+def job_for(planned: Plan, run_dir: Path, gateway_port: int, *, stays: bool) -> NodeJob:
     """What this machine's agent runs: the whole fleet, or the head of one on other machines."""
-    target = starter(planned.fleet.target.kind)
-    return target.plan_job(planned, run_dir, gateway_port=gateway_port)
+    kind = planned.fleet.target.kind
+    if kind == "local":
+        from headrace.targets.local.job import plan_job
+
+        processes = UP_PROCESSES if stays else None
+        return plan_job(planned, run_dir, gateway_port=gateway_port, processes=processes)
+    return starter(kind).plan_job(planned, run_dir, gateway_port=gateway_port)
 
 
 def _say_what_is_open(job: NodeJob) -> None:

@@ -1,4 +1,4 @@
-"""Envoy's configuration for one gateway: what it listens on, how it spreads, when it retries."""
+"""Envoy's configuration for one gateway: what it listens on, whom it lets in, what it logs."""
 
 from __future__ import annotations
 
@@ -6,52 +6,85 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-CLUSTER = "replicas"
+from headrace.gateway import filters
+from headrace.gateway.cluster import CLUSTER, replicas_cluster
+from headrace.node.job import GatewaySpec, Tls
+
 REPLICA_HEADER = "x-headrace-replica"
 SESSION_HEADER = "x-session-id"
 METADATA = "headrace"
+ADMIN_SOCKET = "admin.sock"
+"""In Envoy's working folder: the admin port can end Envoy, so only this user reaches it."""
 
-RoutingPolicy = Literal["round-robin", "least-request", "affinity"]
+RoutingPolicy = Literal["round-robin", "least-request", "affinity", "prefix-affinity"]
 
-MAX_STREAMS = 50_000
-"""Streams, connections and waiting requests that one replica may hold: no limit in practice."""
 STREAM_IDLE_TIMEOUT_S = 3600
 """A stream that is silent for so long is given up. A request that waits in a long queue, or that
 does not stream, says nothing for minutes."""
-HEALTH_TIMEOUT_S = 5
-"""A busy engine answers `/health` late; only one that is stuck takes longer than this."""
+CONNECTION_IDLE_TIMEOUT_S = 300
+MAX_CONNECTIONS = 60_000
 RETRIES = 2
-BALANCE_FACTOR_PERCENT = 150
-"""Affinity gives way when a replica has this share of the mean number of running requests."""
 
-_HTTP_MANAGER = (
+_MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network."
     "http_connection_manager.v3.HttpConnectionManager"
 )
-_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 _PREVIOUS_HOSTS = (
     "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+)
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+_CONNECTIONS = (
+    "type.googleapis.com/envoy.extensions.resource_monitors."
+    "downstream_connections.v3.DownstreamConnectionsConfig"
 )
 
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """What one Envoy is told at its start. `endpoints` is the file that it watches."""
+    """What one Envoy is told at its start.
+
+    `endpoints` is the file that it watches for replicas, `keys` the one for API keys (None: no key
+    is asked for), `access_log` where sampled requests go.
+    """
 
     name: str
-    policy: RoutingPolicy
-    host: str
+    spec: GatewaySpec
     port: int
-    admin_port: int
+    metrics_port: int
     endpoints: Path
+    keys: Path | None = None
+    access_log: Path | None = None
+
+    @property
+    def policy(self) -> RoutingPolicy:
+        """How requests are spread."""
+        if self.spec.policy == "none":
+            raise ValueError("a gateway with the policy none")
+        return self.spec.policy
 
 
 def bootstrap(config: GatewayConfig) -> dict[str, Any]:
     """The whole bootstrap file; JSON of it is what `envoy -c` reads."""
+    limit = {"max_active_downstream_connections": MAX_CONNECTIONS}
     return {
         "node": {"id": config.name, "cluster": config.name},
-        "admin": {"address": _address("127.0.0.1", config.admin_port)},
-        "static_resources": {"listeners": [_listener(config)], "clusters": [_cluster(config)]},
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
+        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {"@type": _CONNECTIONS, **limit},
+                }
+            ]
+        },
+        "static_resources": {
+            "listeners": [_listener(config), _metrics_listener(config)],
+            "clusters": [
+                replicas_cluster(config.policy, config.endpoints, config.spec),
+                _admin_cluster(),
+            ],
+        },
     }
 
 
@@ -63,55 +96,85 @@ def _listener(config: GatewayConfig) -> dict[str, Any]:
     """One port. It is not shared (`SO_REUSEPORT`), so that a second gateway on it fails loudly."""
     return {
         "name": "openai",
-        "address": _address(config.host, config.port),
+        "address": _address(config.spec.host, config.port),
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [{"filters": [_http_manager(config.policy)]}],
+        "filter_chains": [_chain(_manager(config), config.spec.tls)],
     }
 
 
-def _http_manager(policy: RoutingPolicy) -> dict[str, Any]:
-    return {
+def _chain(manager: dict[str, Any], tls: Tls | None) -> dict[str, Any]:
+    network_filter = {
         "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": {
-            "@type": _HTTP_MANAGER,
-            "stat_prefix": "gateway",
-            "codec_type": "AUTO",
-            "use_remote_address": True,
-            "generate_request_id": False,
-            "server_header_transformation": "PASS_THROUGH",
-            "stream_idle_timeout": f"{STREAM_IDLE_TIMEOUT_S}s",
-            "http_filters": [
-                {
-                    "name": "envoy.filters.http.router",
-                    "typed_config": {"@type": _ROUTER, "suppress_envoy_headers": True},
-                }
-            ],
-            "route_config": _routes(policy),
-        },
+        "typed_config": manager,
     }
+    chain: dict[str, Any] = {"filters": [network_filter]}
+    if tls is not None:
+        chain["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": _tls_context(tls),
+        }
+    return chain
 
 
-def _routes(policy: RoutingPolicy) -> dict[str, Any]:
+def _tls_context(tls: Tls) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificates": [
+            {
+                "certificate_chain": {"filename": str(tls.certificate)},
+                "private_key": {"filename": str(tls.key)},
+            }
+        ],
+    }
+    context: dict[str, Any] = {"@type": _TLS, "common_tls_context": common}
+    if tls.client_ca is not None:
+        common["validation_context"] = {"trusted_ca": {"filename": str(tls.client_ca)}}
+        context["require_client_certificate"] = True
+    return context
+
+
+def _manager(config: GatewayConfig) -> dict[str, Any]:
+    spec = config.spec
+    manager: dict[str, Any] = {
+        "@type": _MANAGER,
+        "stat_prefix": "gateway",
+        "codec_type": "AUTO",
+        "use_remote_address": True,
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": True,
+        "merge_slashes": True,
+        "stream_idle_timeout": f"{STREAM_IDLE_TIMEOUT_S}s",
+        "request_headers_timeout": f"{spec.head_timeout_s:g}s",
+        "request_timeout": f"{spec.receive_timeout_s:g}s",
+        "common_http_protocol_options": {
+            "idle_timeout": f"{CONNECTION_IDLE_TIMEOUT_S}s",
+            "max_headers_count": 100,
+        },
+        "http_filters": filters.chain(config.policy, spec, config.keys),
+        "local_reply_config": filters.local_replies(spec.retry_after_s),
+        "route_config": _routes(config),
+    }
+    if config.access_log is not None:
+        manager["access_log"] = [filters.access_log(config.access_log, spec.access_log_share)]
+    return manager
+
+
+def _routes(config: GatewayConfig) -> dict[str, Any]:
     """Everything goes to the replicas, and each answer names the one that gave it."""
+    named = {"key": REPLICA_HEADER, "value": f"%UPSTREAM_METADATA({METADATA}:replica)%"}
+    routes = [{"match": {"prefix": "/"}, "route": _route(config.policy)}]
+    if config.keys is not None:
+        health = {"match": {"path": "/health"}, "route": _route(config.policy)}
+        routes.insert(0, health | {"typed_per_filter_config": filters.WITHOUT_KEY})
     return {
         "name": "openai",
         "response_headers_to_add": [
-            {
-                "header": {
-                    "key": REPLICA_HEADER,
-                    "value": f"%UPSTREAM_METADATA({METADATA}:replica)%",
-                },
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
+            {"header": named, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         ],
-        "virtual_hosts": [
-            {
-                "name": "openai",
-                "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": _route(policy)}],
-            }
-        ],
+        "virtual_hosts": [{"name": "openai", "domains": ["*"], "routes": routes}],
     }
 
 
@@ -137,80 +200,52 @@ def _route(policy: RoutingPolicy) -> dict[str, Any]:
             "host_selection_retry_max_attempts": 5,
         },
     }
+    session = {"header": {"header_name": SESSION_HEADER}}
     if policy == "affinity":
-        route["hash_policy"] = [{"header": {"header_name": SESSION_HEADER}}]
+        route["hash_policy"] = [session]
+    if policy == "prefix-affinity":
+        prefix = {"header": {"header_name": filters.PREFIX_HEADER}}
+        route["hash_policy"] = [session | {"terminal": True}, prefix]
     return route
 
 
-def _cluster(config: GatewayConfig) -> dict[str, Any]:
-    """The replicas: found in the watched file, checked every second, put aside when they fail.
-
-    A replica that is taken out of the file gets no new requests and finishes those it has.
-    """
+def _metrics_listener(config: GatewayConfig) -> dict[str, Any]:
+    """Prometheus' page and nothing else of the admin interface: one exact path, read only."""
+    page = {
+        "match": {
+            "path": "/metrics",
+            "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+        },
+        "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus", "timeout": "10s"},
+    }
+    manager = {
+        "@type": _MANAGER,
+        "stat_prefix": "metrics",
+        "normalize_path": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "request_headers_timeout": "10s",
+        "http_filters": [*filters.key_check(config.keys), filters.ROUTER],
+        "route_config": {
+            "name": "metrics",
+            "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [page]}],
+        },
+    }
     return {
-        "name": CLUSTER,
-        "type": "EDS",
+        "name": "metrics",
+        "address": _address(config.spec.metrics_host, config.metrics_port),
+        "enable_reuse_port": False,
+        "filter_chains": [_chain(manager, config.spec.tls if config.keys else None)],
+    }
+
+
+def _admin_cluster() -> dict[str, Any]:
+    address = {"address": {"pipe": {"path": ADMIN_SOCKET}}}
+    return {
+        "name": "admin",
+        "type": "STATIC",
         "connect_timeout": "1s",
-        "ignore_health_on_host_removal": True,
-        "eds_cluster_config": {
-            "service_name": CLUSTER,
-            "eds_config": {
-                "resource_api_version": "V3",
-                "path_config_source": {
-                    "path": str(config.endpoints),
-                    "watched_directory": {"path": str(config.endpoints.parent)},
-                },
-            },
+        "load_assignment": {
+            "cluster_name": "admin",
+            "endpoints": [{"lb_endpoints": [{"endpoint": address}]}],
         },
-        "circuit_breakers": {"thresholds": [_limits()]},
-        "health_checks": [_health_check()],
-        "outlier_detection": {
-            "consecutive_5xx": 3,
-            "interval": "1s",
-            "base_ejection_time": "5s",
-            "max_ejection_percent": 50,
-        },
-        **_balancing(config.policy),
     }
-
-
-def _limits() -> dict[str, Any]:
-    return {
-        "max_connections": MAX_STREAMS,
-        "max_pending_requests": MAX_STREAMS,
-        "max_requests": MAX_STREAMS,
-        "max_retries": 1000,
-    }
-
-
-def _health_check() -> dict[str, Any]:
-    """The same pace with and without traffic: an idle fleet is checked too."""
-    return {
-        "timeout": f"{HEALTH_TIMEOUT_S}s",
-        "interval": "1s",
-        "no_traffic_interval": "1s",
-        "unhealthy_threshold": 2,
-        "healthy_threshold": 1,
-        "http_health_check": {"path": "/health"},
-    }
-
-
-def _balancing(policy: RoutingPolicy) -> dict[str, Any]:
-    """The load-balancing part of the cluster.
-
-    least-request: the less busy of two random replicas. affinity: requests with the same
-    `x-session-id` go to the same replica while it is there and not overloaded; one without that
-    header goes to a random replica. The endpoint file names what is hashed: the replica's id.
-    Changes of health reach the worker threads at once, not merged over a second.
-    """
-    common: dict[str, Any] = {"update_merge_window": "0s"}
-    if policy == "round-robin":
-        return {"lb_policy": "ROUND_ROBIN", "common_lb_config": common}
-    if policy == "least-request":
-        return {
-            "lb_policy": "LEAST_REQUEST",
-            "least_request_lb_config": {"choice_count": 2},
-            "common_lb_config": common,
-        }
-    common["consistent_hashing_lb_config"] = {"hash_balance_factor": BALANCE_FACTOR_PERCENT}
-    return {"lb_policy": "MAGLEV", "common_lb_config": common}

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from headrace.files import replace_file
-from headrace.gateway.config import CLUSTER, METADATA
+from headrace.gateway.cluster import CLUSTER
+from headrace.gateway.config import METADATA
 
 _ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import json
 import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InputError
 from headrace.files import replace_file
-from headrace.gateway.config import CLUSTER, GatewayConfig, bootstrap
+from headrace.gateway.cluster import CLUSTER
+from headrace.gateway.config import ADMIN_SOCKET, GatewayConfig, bootstrap
+from headrace.gateway.keys import read_keys
+from headrace.node.job import GatewaySpec
 
 CORES_PER_WORKER = 4
 MAX_WORKERS = 4
@@ -22,9 +26,17 @@ STATS_PATH = f"/stats?filter=^cluster.{CLUSTER}.membership_(healthy|total)$"
 class GatewayFiles:
     """The gateway's files below a run's folder. Envoy watches the folder of `endpoints`."""
 
+    folder: Path
     config: Path
     endpoints: Path
+    keys: Path
     log: Path
+    access_log: Path
+
+    @property
+    def admin(self) -> Path:
+        """The socket of Envoy's admin interface."""
+        return self.folder / ADMIN_SOCKET
 
 
 @dataclass(frozen=True)
@@ -37,13 +49,23 @@ class Membership:
 
 def gateway_files(run_dir: Path) -> GatewayFiles:
     """Where a gateway keeps its files; makes the folders."""
-    endpoints = run_dir / "gateway" / "endpoints"
-    endpoints.mkdir(parents=True, exist_ok=True)
+    folder = run_dir / "gateway"
+    for watched in ("endpoints", "keys"):
+        (folder / watched).mkdir(parents=True, exist_ok=True)
+    log, access_log = gateway_logs(run_dir)
     return GatewayFiles(
-        run_dir / "gateway" / "envoy.json",
-        endpoints / "replicas.json",
-        run_dir / "logs" / "gateway.log",
+        folder=folder,
+        config=folder / "envoy.json",
+        endpoints=folder / "endpoints" / "replicas.json",
+        keys=folder / "keys" / "valid.json",
+        log=log,
+        access_log=access_log,
     )
+
+
+def gateway_logs(run_dir: Path) -> tuple[Path, Path]:
+    """What Envoy says, and the requests that it logs."""
+    return run_dir / "logs" / "gateway.log", run_dir / "logs" / "access.log"
 
 
 def write_config(files: GatewayFiles, config: GatewayConfig) -> None:
@@ -65,6 +87,36 @@ def envoy_path() -> Path:
     return path
 
 
+def check_gateway(spec: GatewaySpec) -> None:
+    """Raises InputError for files that are missing, and for a wide open port.
+
+    What listens beyond this machine must ask its clients who they are.
+    """
+    if spec.keys_file is not None:
+        read_keys(spec.keys_file)
+    for file in (spec.tls.certificate, spec.tls.key, spec.tls.client_ca) if spec.tls else ():
+        if file is not None and not file.is_file():
+            raise InputError(f"{file}: there is no such file", hint="check gateway.tls")
+    if not is_loopback(spec.metrics_host) and not guarded(spec):
+        raise InputError(
+            f"metrics on {spec.metrics_host} would be open to everybody",
+            hint="give the gateway api_keys or tls.client_ca, or keep metrics on 127.0.0.1",
+        )
+
+
+def guarded(spec: GatewaySpec) -> bool:
+    """Whether clients must show a key or a certificate."""
+    return spec.keys_file is not None or bool(spec.tls and spec.tls.client_ca)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def workers(cores: int) -> int:
     """Envoy threads for a node: one carries the streams of eight fast GPUs."""
     return max(1, min(MAX_WORKERS, cores // CORES_PER_WORKER))
@@ -81,6 +133,8 @@ def envoy_argv(files: GatewayFiles, concurrency: int) -> list[str]:
         "--disable-hot-restart",
         "--log-level",
         "warning",
+        "--drain-time-s",
+        "3600",
     ]
 
 

@@ -23,10 +23,12 @@ from pathlib import Path
 
 from headrace.errors import HeadraceError
 from headrace.files import replace_file
-from headrace.gateway.process import gateway_files
+from headrace.gateway.process import gateway_files, gateway_logs
 from headrace.node.assignment import Assignment, node_job
 from headrace.node.board import Board
+from headrace.node.gate import StartGate
 from headrace.node.gateway import Gateway
+from headrace.node.gpus import watch_gpus
 from headrace.node.head import Head
 from headrace.node.job import NodeJob
 from headrace.node.keeper import PR_SET_PDEATHSIG, prctl, raise_file_limit
@@ -34,12 +36,18 @@ from headrace.node.link import Reporter
 from headrace.node.obituary import report_failure
 from headrace.node.process import Process
 from headrace.node.report import NodeReport
-from headrace.node.wanted import Wanted
+from headrace.node.rotation import keep_rotating
+from headrace.node.steward import Steward
+from headrace.node.wanted import Wanted, read_wanted
+from headrace.node.warm import warm
 
 LOADING_GRACE_S = 5.0
 """How long a process without a ready replica, which has no requests, may take to end."""
 HURRY_GRACE_S = 2.0
 KILL_WAIT_S = 10.0
+WISH_PERIOD_S = 0.25
+FORGET_MARGIN_S = 0.1
+"""Envoy's threads learn of a change a moment after it has read it."""
 
 
 class Agent:
@@ -49,13 +57,13 @@ class Agent:
         self.job = job
         files = gateway_files(job.run_dir) if job.gateway else None
         self.board = Board(job, files.endpoints if files else None)
-        self.processes = [Process(spec, self.board) for spec in job.processes]
+        self.processes = [Process(spec, self.board, job) for spec in job.processes]
         self.gateway = Gateway(job, files, self.board) if files else None
         self.head = Head(job, self.board) if job.coordinator else None
         self.reporter = Reporter(job.link, job.node) if job.link else None
+        self.steward = Steward(job, self.board, self.processes, self._forget)
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
-        self.wanted = Wanted()
         self._name = secrets.token_hex(8)
         self._child_ended = asyncio.Event()
 
@@ -109,13 +117,39 @@ class Agent:
         if self.gateway:
             self.gateway.start()
             yield self.gateway.watch()
+        yield warm(self.job.start.warm)
+        gate = StartGate(self.job.start)
         for process in self.processes:
-            process.start()
-            yield process.watch(self.job.start_timeout_s)
+            yield process.run(gate)
             yield from process.health_checks()
+        yield self.steward.run()
         if self.reporter:
             yield self.reporter.run(self._report, self._obey)
+        else:
+            yield self._follow_wishes()
         yield self._notice_deaths()
+        if self.processes and self.job.engine == "vllm":
+            yield watch_gpus(self.job.node, self.board)
+        logs = [process.log for process in self.job.processes]
+        yield keep_rotating([*logs, *gateway_logs(self.job.run_dir)], self.job.log_max_bytes)
+
+    async def _follow_wishes(self) -> None:
+        """Look at `wanted.json` over and over; what cannot be read is left as it is."""
+        while True:
+            with contextlib.suppress(ValueError, OSError):
+                wanted = read_wanted(self.job.run_dir)
+                self.steward.want(wanted)
+                if self.head:
+                    self.head.want(wanted)
+            await asyncio.sleep(WISH_PERIOD_S)
+
+    async def _forget(self) -> None:
+        """Wait until no gateway sends to replicas that are not ready any more."""
+        if self.gateway:
+            await self.gateway.caught_up()
+        if self.reporter:
+            await self.reporter.flush()
+        await asyncio.sleep(FORGET_MARGIN_S)
 
     def _report(self, ended: bool = False) -> NodeReport:
         return NodeReport(
@@ -124,14 +158,14 @@ class Agent:
             pid=os.getpid(),
             replicas=list(self.board.replicas.values()),
             gateway=self.board.gateway,
-            serial=self.wanted.serial,
+            gpus=self.board.gpus.get(self.job.node, []),
+            serial=self.steward.serial,
             rollout=self.board.rollout,
             ended=ended,
         )
 
     def _obey(self, wanted: Wanted) -> None:
-        if wanted.serial >= self.wanted.serial:
-            self.wanted = wanted
+        self.steward.want(wanted)
         if wanted.stage == "stop":
             self.stopping.set()
 
@@ -142,7 +176,7 @@ class Agent:
                 await self.reporter.run(self._report, lambda _: None)
 
     async def _notice_deaths(self) -> None:
-        """Look at all children as soon as one ends. The place for a restart policy."""
+        """Look at all children as soon as one ends."""
         while True:
             await self._child_ended.wait()
             self._child_ended.clear()
@@ -158,7 +192,7 @@ class Agent:
             self.board.update(replica, state="draining", detail=None)
         self.board.publish()
         if self.gateway and had_requests and not self.hurry.is_set():
-            await self.gateway.forget_replicas()
+            await self.gateway.drain()
         if self.head:
             await self.head.stop_nodes()
         grace_s = self.job.drain_timeout_s if had_requests else LOADING_GRACE_S
@@ -205,7 +239,8 @@ class Agent:
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not beyond the next death."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._child_ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._child_ended.wait()
         self._child_ended.clear()
 
 

@@ -9,6 +9,7 @@ there is an `Assignment`; its agent makes the `NodeJob` of it:
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from headrace.errors import InputError
 from headrace.node.engines import engine_process
 from headrace.node.gpus import allowed_gpus, assign_gpus, visible_gpus
-from headrace.node.job import GatewaySpec, Link, NodeJob, ProcessSpec, ReplicaSpec
+from headrace.node.job import GatewaySpec, Link, NodeJob, ProcessSpec, ReplicaSpec, StartSpec
+from headrace.node.nvml import read_gpus
 from headrace.node.ports import free_port, is_free
+from headrace.node.topology import cpus_of_numa, share_cpus
+from headrace.node.warm import weight_files
 from headrace.planner.plan import Plan
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = {"vllm": 3600.0, "simulated": 60.0}
 """A large model on a cold disk loads for many minutes; a stuck one is seen by its user."""
 DRAIN_TIMEOUT_S = 30.0
+VLLM_GAP_S = 1.0
+"""Imports and the first reads of the weights are spread out a little; compiling takes minutes."""
 
 
 class Assignment(BaseModel):
@@ -73,18 +79,30 @@ def node_job(assignment: Assignment) -> NodeJob:
         )
     run_dir = assignment.run_dir.resolve()
     taken = {gateway.port} if gateway else set()
+    replicas = _replicas(assignment, taken)
+    processes = engine_processes(assignment.plan, run_dir, replicas, assignment.processes)
     return NodeJob(
         fleet=assignment.plan.fleet.name,
         run_dir=run_dir,
         node=assignment.node,
-        processes=engine_processes(
-            assignment.plan, run_dir, _replicas(assignment, taken), assignment.processes
-        ),
+        processes=pinned(processes) if kind == "vllm" else processes,
         gateway=gateway,
         start_timeout_s=assignment.start_timeout_s or START_TIMEOUT_S[kind],
         drain_timeout_s=assignment.drain_timeout_s,
+        start=_start(assignment.plan),
         link=assignment.link,
     )
+
+
+def _start(plan: Plan) -> StartSpec:
+    """Simulated replicas compete for cores only; vLLM's for cores and the disk.
+
+    vLLM keeps what it compiles in a folder of the user (VLLM_CACHE_ROOT), so replicas share it.
+    """
+    if plan.fleet.engine.kind == "simulated":
+        return StartSpec(at_once=max(2, len(os.sched_getaffinity(0))))
+    folder = Path(plan.fleet.model)
+    return StartSpec(gap_s=VLLM_GAP_S, warm=weight_files(folder) if folder.is_dir() else [])
 
 
 def engine_processes(
@@ -94,6 +112,17 @@ def engine_processes(
     per_process = math.ceil(len(replicas) / processes) if processes else None
     engine = engine_process(plan.fleet.engine.kind)
     return engine.processes(plan, run_dir, replicas, per_process=per_process)
+
+
+def pinned(processes: list[ProcessSpec]) -> list[ProcessSpec]:
+    """The processes with the cores beside their GPUs, where NVML tells which those are."""
+    numa_of_gpu = {gpu.index: gpu.numa_node for gpu in read_gpus() if gpu.numa_node is not None}
+    gpus = [[gpu for replica in process.replicas for gpu in replica.gpus] for process in processes]
+    shares = share_cpus(gpus, numa_of_gpu, cpus_of_numa(), sorted(os.sched_getaffinity(0)))
+    return [
+        process.model_copy(update={"cpus": cpus})
+        for process, cpus in zip(processes, shares, strict=True)
+    ]
 
 
 def _replicas(assignment: Assignment, taken: Collection[int]) -> list[ReplicaSpec]:

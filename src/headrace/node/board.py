@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from headrace.node.job import NodeJob
 from headrace.targets.deployment import (
     Deployment,
     GatewayState,
+    GpuState,
     NodeState,
     Replica,
     ReplicaState,
@@ -40,6 +41,7 @@ class Board:
         self.gateway: GatewayState | None = None
         self.nodes: dict[str, NodeState] = {}
         self.rollout: RolloutState | None = None
+        self.gpus: dict[str, list[GpuState]] = {}
         self.on_publish: Callable[[], None] | None = None
         self._job = job
         self._endpoints = endpoints
@@ -74,6 +76,12 @@ class Board:
             self.nodes[node.name] = node
             self._changed.set()
 
+    def put_gpus(self, node: str, gpus: list[GpuState]) -> None:
+        """Replace what is known of a machine's GPUs."""
+        if gpus != self.gpus.get(node, []):
+            self.gpus[node] = gpus
+            self._changed.set()
+
     def set_rollout(self, rollout: RolloutState | None) -> None:
         """Replace how far the rollout is."""
         if rollout != self.rollout:
@@ -96,6 +104,7 @@ class Board:
             replicas=list(self.replicas.values()),
             gateway=self.gateway,
             nodes=list(self.nodes.values()),
+            gpus=[gpu for gpus in self.gpus.values() for gpu in gpus],
             rollout=self.rollout,
         )
 
@@ -133,10 +142,11 @@ class Board:
         replace_file(self._job.run_dir / "deployment.json", text)
 
     def _complain(self, error: OSError) -> None:
+        """Where the agent's log is; on the same disk, so that may fail as well."""
         if not self._complained:
             self._complained = True
-            sys.stderr.write(f"cannot write the fleet's state, will try again: {error}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                os.write(2, f"cannot write the fleet's state, will try again: {error}\n".encode())
 
 
 def _at_start(job: NodeJob) -> list[Replica]:

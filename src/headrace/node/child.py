@@ -21,14 +21,24 @@ SECRET_OPTIONS = ("api-key", "hf-token", "password", "secret")
 class Child:
     """One running program. The signals go to its keeper, which ends its descendants too."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        cpus: Sequence[int] = (),
+        folder: Path | None = None,
+    ) -> None:
         """Start it. `env` is added to this process's own and is not written to the log.
 
-        Must be called from the main thread: a parent's death is noticed by thread.
+        `cpus` are the cores that it may use (all when empty), `folder` its working folder. Must be
+        called from the main thread: a parent's death is noticed by thread.
         """
         self.log = log
         self.log_start = write_header(log, argv)
         keeper = [sys.executable, "-I", "-S", str(KEEPER), str(os.getpid()), str(ORPHAN_GRACE_S)]
+        keeper.append(",".join(map(str, cpus)) or "-")
         with log.open("ab") as output:
             self._keeper = subprocess.Popen(
                 [*keeper, *argv],
@@ -37,6 +47,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 start_new_session=True,
+                cwd=folder,
             )
         self._announced = b""
 
@@ -69,11 +80,16 @@ class Child:
 
 
 def write_header(log: Path, argv: Sequence[str]) -> int:
-    """Append when and how the program was started; returns where its own output begins."""
+    """Append when and how the program was started; returns where its own output begins.
+
+    On a full disk the program is started without.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with log.open("ab") as output:
-        output.write(f"# {now} {shlex.join(without_secrets(argv))}\n".encode())
+    header = f"# {now} {shlex.join(without_secrets(argv))}\n".encode()
+    with log.open("ab", buffering=0) as output:
+        with contextlib.suppress(OSError):
+            output.write(header)
         return output.tell()
 
 

@@ -1,10 +1,17 @@
-"""Which GPUs of a machine each replica gets."""
+"""Which GPUs of a machine each replica gets, and how they are."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from dataclasses import asdict
 
 from headrace.errors import InputError
+from headrace.node.board import Board
+from headrace.node.nvml import Gpu, read_gpus
+from headrace.targets.deployment import GpuState
+
+GPU_PERIOD_S = 10.0
 
 
 def assign_gpus(visible: list[int], tensor_parallel: int, replicas: int) -> list[list[int]]:
@@ -35,3 +42,15 @@ def visible_gpus(setting: str | None, gpus: int) -> list[int]:
 def allowed_gpus(gpus: int) -> list[int]:
     """What the environment of this process allows: Slurm and Ray say so by CUDA_VISIBLE_DEVICES."""
     return visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"), gpus)
+
+
+async def watch_gpus(node: str, board: Board) -> None:
+    """Put the state of the machine's GPUs on the board, until cancelled; nothing without NVML."""
+    while gpus := await asyncio.to_thread(read_gpus):
+        board.put_gpus(node, [_state(node, gpu) for gpu in gpus])
+        await asyncio.sleep(GPU_PERIOD_S)
+
+
+def _state(node: str, gpu: Gpu) -> GpuState:
+    fields = {name: value for name, value in asdict(gpu).items() if name != "numa_node"}
+    return GpuState(node=node, **fields)

@@ -10,8 +10,8 @@ from headrace.node.board import Board
 from headrace.node.coordinator import Coordinator, Node
 from headrace.node.job import NodeJob
 from headrace.node.placer import LOOK_S, Placer
-from headrace.node.wanted import Wanted
-from headrace.targets.deployment import Replica
+from headrace.node.wanted import Rollout, Wanted
+from headrace.targets.deployment import Replica, RolloutStage, RolloutState
 
 STOP_MARGIN_S = 15.0
 """What a node's agent may take to stop beyond the drain time."""
@@ -28,6 +28,8 @@ class Head:
         self._board = board
         self._spec = job.coordinator
         self.wanted = Wanted()
+        self._last_good: Rollout | None = None
+        self._refused: set[int] = set()
         self.coordinator = Coordinator(self._spec, self.wish_for, self._note)
         self.placer = Placer(self._spec.placer) if self._spec.placer else None
         for node in self.coordinator.nodes.values():
@@ -40,14 +42,62 @@ class Head:
         if self.placer:
             self.placer.start()
 
+    def want(self, wanted: Wanted) -> None:
+        """Hear what is wanted of the whole fleet."""
+        if wanted.serial >= self.wanted.serial:
+            self.wanted = wanted
+
     def wish_for(self, name: str) -> Wanted:
         """A node's share of what is wanted of the fleet: the replicas are spread evenly."""
-        wanted = self.wanted
+        wanted = self.wanted.model_copy(update={"rollout": self._rollout_for(name)})
         if wanted.replicas is None:
             return wanted
         names = list(self.coordinator.nodes)
         each, more = divmod(wanted.replicas, len(names))
         return wanted.model_copy(update={"replicas": each + (names.index(name) < more)})
+
+    def _rollout_for(self, name: str) -> Rollout | None:
+        """One node after the other; all go back when one had a bad replica."""
+        rollout = self.wanted.rollout
+        if rollout is None or self._failed_rollout(rollout.generation):
+            return self._last_good
+        for other, node in self.coordinator.nodes.items():
+            if other == name:
+                return rollout
+            if node.stage == "live" and not _has_done(node, rollout.generation):
+                return self._last_good
+        return rollout
+
+    def _failed_rollout(self, generation: int) -> bool:
+        states = [node.last.rollout for node in self.coordinator.nodes.values() if node.last]
+        if any(s and s.generation == generation and s.state == "returned" for s in states):
+            self._refused.add(generation)
+        return generation in self._refused
+
+    def _note_rollout(self) -> None:
+        """How far it is over all nodes."""
+        rollout = self.wanted.rollout
+        if rollout is None:
+            return
+        live = [node for node in self.coordinator.nodes.values() if node.last]
+        said = [n.last.rollout for n in live if n.last and n.last.rollout]
+        mine = [s for s in said if s.generation == rollout.generation]
+        bad = next((s.detail for s in mine if s.state == "returned"), None)
+        done = sum(s.done for s in mine)
+        total = (
+            sum(len(n.expected.replicas) for n in live) if not mine else sum(s.total for s in mine)
+        )
+        state: RolloutStage = "rolling"
+        if self._failed_rollout(rollout.generation):
+            state = "returned"
+        elif live and all(_has_done(n, rollout.generation) for n in live if n.stage == "live"):
+            state = "done"
+            self._last_good = rollout
+        self._board.set_rollout(
+            RolloutState(
+                generation=rollout.generation, state=state, done=done, total=total, detail=bad
+            )
+        )
 
     async def watch(self) -> None:
         """Notice silent nodes, and those that never came, until cancelled.
@@ -101,9 +151,11 @@ class Head:
         self._board.put_node(node.state())
         if node.last is None:
             return
+        self._board.put_gpus(node.expected.name, node.last.gpus)
         for replica in node.last.replicas:
             seen = self._as_seen_here(replica, node.expected.name)
             self._board.put(_as_gone(seen, node) if node.stage in ("lost", "ended") else seen)
+        self._note_rollout()
 
     def _as_seen_here(self, replica: Replica, node: str) -> Replica:
         """With its log where this machine has it, when that was brought here."""
@@ -128,3 +180,8 @@ def _as_gone(replica: Replica, node: Node) -> Replica:
         return replica
     state = "stopped" if node.stage == "ended" else "failed"
     return replica.model_copy(update={"state": state, "detail": f"its node: {node.detail}"})
+
+
+def _has_done(node: Node, generation: int) -> bool:
+    state = node.last.rollout if node.last else None
+    return state is not None and state.generation == generation and state.state == "done"

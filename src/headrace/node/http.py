@@ -89,8 +89,8 @@ async def _connect_file(path: Path) -> tuple[asyncio.StreamReader, asyncio.Strea
 def _message(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    wanted = {"Host": parts.netloc, "Connection": "close", **headers}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in wanted.items())]
     if method != "GET":
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body

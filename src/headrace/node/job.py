@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 EngineKind = Literal["vllm", "simulated"]
-GatewayPolicy = Literal["round-robin", "least-request", "affinity", "none"]
+GatewayPolicy = Literal["round-robin", "least-request", "affinity", "prefix-affinity", "none"]
 
 
 class _Part(BaseModel):
@@ -27,7 +27,8 @@ class ProcessSpec(_Part):
     """One child process, and the replicas that live in it.
 
     vLLM has a process per replica; the simulated engine hosts all replicas of a node in one.
-    `env` is added to the agent's environment and is recorded: no secrets in it.
+    `env` is added to the agent's environment and is recorded: no secrets in it. `cpus`: the cores
+    that it may use; empty: all.
     """
 
     name: str
@@ -36,14 +37,76 @@ class ProcessSpec(_Part):
     env: dict[str, str]
     log: Path
     replicas: list[ReplicaSpec]
+    cpus: list[int] = []
+
+
+class Tls(_Part):
+    """A server's certificate and key (PEM files); with `client_ca`, clients need one as well."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
 
 
 class GatewaySpec(_Part):
-    """Envoy in front of the replicas. Port 0 lets the agent pick a free one."""
+    """Envoy in front of the replicas. Port 0 lets the agent pick a free one.
+
+    `keys_file` lists the API keys (`headrace.gateway.keys`); the gateway asks for one then.
+    `in_flight_per_replica`: what is above that is answered 429 at once, with `retry_after_s`.
+    A request must be whole within `receive_timeout_s`, its head within `head_timeout_s`.
+    `access_log_share` of the requests are logged. `metrics_port` serves Prometheus at /metrics.
+    """
 
     policy: GatewayPolicy
     host: str = "127.0.0.1"
     port: int = 0
+    keys_file: Path | None = None
+    tls: Tls | None = None
+    in_flight_per_replica: int | None = Field(None, ge=1)
+    retry_after_s: int = 1
+    max_body_bytes: int = 32 * 1024 * 1024
+    head_timeout_s: float = 10.0
+    receive_timeout_s: float = 60.0
+    access_log_share: float = Field(0.0, ge=0.0, le=1.0)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+
+
+class RestartSpec(_Part):
+    """What follows on a crash: a restart after `backoff_s`, twice that the next time, and so on.
+
+    After more than `crashes` in a row it is given up; `stable_s` of service make it a new row. A
+    process that never served is not restarted: its fleet did not start, and is told why.
+    """
+
+    crashes: int = 5
+    backoff_s: float = 0.5
+    backoff_most_s: float = 30.0
+    stable_s: float = 60.0
+
+
+class HealthSpec(_Part):
+    """A replica is taken out after `fail_after` bad checks in a row, and ended after `kill_after`.
+
+    A busy engine answers late; one that takes longer than `timeout_s`, again and again, hangs. Its
+    end lets the gateway ask others for what it had not begun to answer.
+    """
+
+    period_s: float = 1.0
+    timeout_s: float = 5.0
+    fail_after: int = 3
+    kill_after: int = 5
+
+
+class StartSpec(_Part):
+    """`at_once` processes load at a time (None: all), and begin no closer than `gap_s`.
+
+    `warm` are files that are read into the page cache meanwhile.
+    """
+
+    at_once: int | None = None
+    gap_s: float = 0.0
+    warm: list[Path] = []
 
 
 class Link(_Part):
@@ -107,6 +170,10 @@ class NodeJob(_Part):
     gateway: GatewaySpec | None
     start_timeout_s: float
     drain_timeout_s: float
+    restart: RestartSpec = RestartSpec()
+    health: HealthSpec = HealthSpec()
+    start: StartSpec = StartSpec()
+    log_max_bytes: int = 64 * 1024 * 1024
     coordinator: CoordinatorSpec | None = None
     link: Link | None = None
 

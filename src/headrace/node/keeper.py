@@ -1,8 +1,8 @@
 """Runs one program so that nothing of it outlives the agent, even when the agent is killed.
 
 Started by file name under `python -I -S`: standard library only, a few MB, asleep until a signal
-comes. `keeper.py PARENT_PID GRACE_S PROGRAM [ARG...]`; the log is its standard error, and the
-program's pid is written to its standard output.
+comes. `keeper.py PARENT_PID GRACE_S CPUS PROGRAM [ARG...]`; the log is its standard error, and the
+program's pid is written to its standard output. CPUS are the program's cores as in 0,1,2; -: all.
 
 Engines start processes of their own that may leave their parent's group. So the keeper adopts
 orphans below it (PR_SET_CHILD_SUBREAPER) and ends every descendant when the program has ended.
@@ -34,14 +34,14 @@ CANNOT_START = 127
 
 def main() -> NoReturn:
     """Set up the death signals before the program exists, then keep it."""
-    parent, grace_s, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+    parent, grace_s, cpus, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4:]
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         os._exit(1)
     raise_file_limit()
-    program = start(command)
+    program = start(command, [int(cpu) for cpu in cpus.split(",")] if cpus != "-" else [])
     os.write(1, b"%d\n" % program)
     os.close(1)
     status = keep(program, grace_s)
@@ -61,13 +61,15 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def start(command: list[str]) -> int:
+def start(command: list[str], cpus: list[int]) -> int:
     """Fork and run the program in a process group of its own; it dies with the keeper."""
     program = os.fork()
     if program:
         return program
     try:
         os.setpgid(0, 0)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         os.dup2(2, 1)
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)

@@ -11,6 +11,7 @@ what an answer asks for is whole (`Wanted`), so lost and repeated ones do no har
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from headrace.node.wanted import Wanted
 
 TOKEN_VARIABLE = "HEADRACE_NODE_TOKEN"
 TIMEOUT_S = 5.0
+FLUSH_S, FLUSH_LOOKS = 2.0, 20
+SETTLE_S = 0.3
+"""What the head takes to tell its gateway."""
 REFUSALS = {
     401: "the coordinator does not take this agent's token",
     404: "the coordinator does not know this node",
@@ -41,10 +45,21 @@ class Reporter:
         trust = link.ca_file
         self._trust = ssl.create_default_context(cafile=trust) if trust else None
         self._changed = asyncio.Event()
+        self._answers = 0
 
     def wake(self) -> None:
         """Something changed: report now."""
         self._changed.set()
+
+    async def flush(self) -> None:
+        """Wait until the coordinator has taken what is so now, but not for long."""
+        seen = self._answers
+        for _ in range(FLUSH_LOOKS):
+            self.wake()
+            await asyncio.sleep(FLUSH_S / FLUSH_LOOKS)
+            if self._answers >= seen + 2:
+                break
+        await asyncio.sleep(SETTLE_S)
 
     async def run(self, state: Callable[[], NodeReport], obey: Callable[[Wanted], None]) -> None:
         """Report at every change and every period; hand each answer to `obey`.
@@ -59,13 +74,13 @@ class Reporter:
             wanted = await self.say(state())
             if wanted is not None:
                 heard_s = loop.time()
+                self._answers += 1
                 obey(wanted)
             elif loop.time() - heard_s > self.link.orphan_s:
                 raise HeadraceError(f"no answer from {self.link.url} for {self.link.orphan_s:g} s")
-            try:
-                await asyncio.wait_for(self._changed.wait(), self.link.period_s)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.link.period_s):
+                    await self._changed.wait()
 
     async def say(self, report: NodeReport) -> Wanted | None:
         """Report once; None when nobody answered. Raises HeadraceError when refused."""

@@ -20,6 +20,8 @@ class LogFollower:
         """The lines since the last call; at most 1 MiB at a time. A part of a line waits."""
         try:
             with self._path.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._offset:
+                    self._offset = 0  # rotated
                 log.seek(self._offset)
                 data = log.read(CHUNK_BYTES)
         except FileNotFoundError:
@@ -36,7 +38,8 @@ def tail(path: Path, lines: int, offset: int = 0) -> list[str]:
     try:
         with path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(offset, size - TAIL_BYTES))
+            begin = offset if offset <= size else 0  # rotated
+            log.seek(max(begin, size - TAIL_BYTES))
             return log.read().decode(errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
         return []

@@ -1,66 +1,122 @@
-"""One engine process of a fleet, from its start to its end."""
+"""One engine process of a fleet: started, watched, restarted, replaced, ended."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from urllib.parse import urlsplit
 
 from headrace.node.board import Board
 from headrace.node.child import Child
 from headrace.node.engines import engine_process
-from headrace.node.http import get
-from headrace.node.job import ProcessSpec, ReplicaSpec
+from headrace.node.gate import StartGate
+from headrace.node.health import Health
+from headrace.node.job import NodeJob, ProcessSpec
 from headrace.node.keeper import CANNOT_START
 from headrace.node.log import LogFollower, tail
+from headrace.node.ports import free_port, is_free
+from headrace.node.restarts import CrashBudget
 
 STARTING_PERIOD_S = 0.2
-PERIOD_S = 1.0
-HEALTH_TIMEOUT_S = 5.0
-MISSES = 3
-"""Health checks in a row without a good answer before a ready replica counts as failed."""
+PERIOD_S = 0.5
+SETTLE_S = 1.0
+"""How long a replaced process must stay ready before it counts as good."""
 REASON_LINES = 200
+
+Forget = Callable[[], Awaitable[None]]
 
 
 class Process:
     """Runs a ProcessSpec and keeps the board right about its replicas."""
 
-    def __init__(self, spec: ProcessSpec, board: Board) -> None:
+    def __init__(self, spec: ProcessSpec, board: Board, job: NodeJob) -> None:
         self.spec = spec
+        self.generation = 1
+        self.enlisted = {replica.id for replica in spec.replicas}
+        """The replicas that shall serve."""
+        self.held = False
+        """Whoever holds it decides about its start and end; it is not restarted by itself."""
         self._board = board
+        self._job = job
         self._engine = engine_process(spec.engine)
         self._child: Child | None = None
+        self._due_s: float | None = 0.0
+        self._served = False
         self._killed = False
+        self._death_noted = False
+        self._wake = asyncio.Event()
+        self._budget = CrashBudget(job.restart)
+        self._health = Health(job.health, board, self)
 
-    def start(self) -> None:
-        """Start the program."""
-        self._child = Child(self.spec.argv, self.spec.env, self.spec.log)
-        self._follower = LogFollower(self.spec.log, self._child.log_start)
-
-    async def watch(self, start_timeout_s: float) -> None:
-        """Follow the log for progress and give up on what does not come up in time."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + start_timeout_s
-        while self.is_running():
-            starting = self._in_state("starting")
+    async def run(self, gate: StartGate) -> None:
+        """Start it, and again after a crash while the budget lasts, until cancelled."""
+        while True:
+            self._wake.clear()
+            self.notice_death()
+            if self._is_due():
+                async with gate.turn():
+                    if self._is_due():
+                        self.start()
+                        await self.load()
             self._note_pid()
-            self._note_progress(starting)
-            if starting and loop.time() > deadline:
-                self._give_up(starting, start_timeout_s)
-            await asyncio.sleep(STARTING_PERIOD_S if starting else PERIOD_S)
-        self.notice_death()
+            await self._sleep(STARTING_PERIOD_S if self._due_s is not None else PERIOD_S)
 
     def health_checks(self) -> Iterator[Coroutine[None, None, None]]:
         """One endless check per replica."""
-        return (self._check(replica) for replica in self.spec.replicas)
+        return (self._health.check(replica.id) for replica in self.spec.replicas)
+
+    def start(self) -> None:
+        """Start the program, on other ports where its own have been taken."""
+        self._leave_taken_ports()
+        self._due_s, self._killed, self._death_noted = None, False, False
+        self._health.forget()
+        for replica in self.spec.replicas:
+            if replica.id in self.enlisted:
+                self._board.update(
+                    replica.id,
+                    state="starting",
+                    url=replica.url,
+                    detail=None,
+                    restarts=self._budget.total,
+                    generation=self.generation,
+                )
+        spec = self.spec
+        try:
+            self._child = Child(spec.argv, spec.env, spec.log, cpus=spec.cpus)
+        except OSError as error:
+            self._child = None
+            self._failed(f"cannot be started: {error}")
+            return
+        self._follower = LogFollower(spec.log, self._child.log_start)
+
+    async def load(self) -> None:
+        """Follow it until no replica is starting any more; give up on what does not come up."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._job.start_timeout_s
+        while self.is_running() and (starting := self.in_state("starting")):
+            self._note_pid()
+            self._note_progress(starting)
+            if loop.time() > deadline:
+                self._give_up(starting)
+            await self._sleep(STARTING_PERIOD_S)
+        self._note_pid()
+        self.notice_death()
+
+    def became_ready(self) -> None:
+        """A replica of it serves."""
+        self._served = True
+        self._budget.ready(asyncio.get_running_loop().time())
 
     def notice_death(self) -> None:
-        """Mark the replicas of an ended process as failed, with the reason in words."""
+        """When it has ended unasked: say why, and when it is started again."""
         code = self._child.exit_code() if self._child else None
-        if code is None or not self._in_state("starting", "ready"):
+        if code is None or self._death_noted:
             return
-        reason = self._death_reason(code)
-        for replica in self._in_state("starting", "ready"):
-            self._board.update(replica, state="failed", detail=reason)
+        self._death_noted = True
+        self._wake.set()
+        if self.in_state("starting", "ready", "failed"):
+            self._failed(self._health.verdict or self._death_reason(code))
 
     def is_running(self) -> bool:
         """Whether the program or a descendant of it runs."""
@@ -82,49 +138,122 @@ class Process:
         if self.is_running():
             return
         detail = "killed: it did not end in time" if self._killed else None
-        for replica in self._in_state("starting", "ready", "draining"):
+        for replica in self.in_state("starting", "ready", "draining"):
             self._board.update(replica, state="stopped", detail=detail, pid=None)
 
-    async def _check(self, replica: ReplicaSpec) -> None:
-        misses = 0
-        while self.is_running():
-            answer = await get(f"{replica.url}/health", HEALTH_TIMEOUT_S)
-            good = answer is not None and answer.status == 200
-            misses = 0 if good else misses + 1
-            if self.is_running():
-                self._note_health(replica.id, good, misses)
-            state = self._board.replicas[replica.id].state
-            await asyncio.sleep(STARTING_PERIOD_S if state == "starting" else PERIOD_S)
+    def enlist(self, replicas: Iterable[str]) -> None:
+        """Let these replicas serve again."""
+        added = set(replicas) - self.enlisted
+        self.enlisted |= added
+        for replica in added if self.is_running() else []:
+            self._board.update(replica, state="starting", detail=None)
+        if added and not self.is_running():
+            self._due_s = 0.0
+            self._budget = CrashBudget(self._job.restart, total=self._budget.total)
+        self._wake.set()
 
-    def _note_health(self, replica: str, good: bool, misses: int) -> None:
-        state = self._board.replicas[replica].state
-        if good and state in ("starting", "failed"):
-            self._board.update(replica, state="ready", detail=None)
-        elif state == "ready" and misses >= MISSES:
-            detail = f"/health gave no good answer {misses} times in a row"
-            self._board.update(replica, state="failed", detail=detail)
+    async def retire(self, replicas: Iterable[str], forget: Forget) -> None:
+        """Take replicas out of service without failing a request.
+
+        The gateways send them nothing more (`forget` waits for that), then those in flight are
+        finished. The program ends with its last replica; until then the others keep it.
+        """
+        gone = set(replicas) & self.enlisted
+        self.enlisted -= gone
+        for replica in gone & set(self.in_state("starting", "ready")):
+            self._board.update(replica, state="draining", detail=None)
+        self._board.publish()
+        await forget()
+        if not self.enlisted:
+            await self.end()
+        detail = None if not self.is_running() else "its process serves others"
+        for replica in gone:
+            self._board.update(replica, state="stopped", detail=detail, pid=None)
+
+    async def end(self) -> None:
+        """Ask it to finish what is in flight; kill it when that takes too long."""
+        self._due_s, self._death_noted = None, True
+        loop = asyncio.get_running_loop()
+        for ask, patience_s in ((self.terminate, self._job.drain_timeout_s), (self.kill, 10.0)):
+            ask()
+            deadline = loop.time() + patience_s
+            while self.is_running() and loop.time() < deadline:
+                await asyncio.sleep(0.05)
+
+    async def replace(self, spec: ProcessSpec, generation: int, forget: Forget) -> str | None:
+        """Drain it, end it, start another in its place; None when that one serves, or why not."""
+        serving = set(self.enlisted)
+        await self.retire(serving, forget)
+        self.spec, self.generation, self.enlisted = spec, generation, serving
+        self._budget = CrashBudget(self._job.restart, total=self._budget.total)
+        self.start()
+        await self.load()
+        if not self.in_state("failed"):
+            await asyncio.sleep(SETTLE_S)
+        self.notice_death()
+        bad = self.in_state("failed", "starting")
+        return None if not bad else f"{bad[0]}: {self._board.replicas[bad[0]].detail}"
+
+    def in_state(self, *states: str) -> list[str]:
+        """Its replicas that shall serve, or are on their way out, and are in one of the states."""
+        own = (self._board.replicas[spec.id] for spec in self.spec.replicas)
+        return [replica.id for replica in own if replica.state in states]
+
+    def _failed(self, detail: str) -> None:
+        """It does not run: say why, and when it is started again."""
+        if not self.held:
+            detail += self._plan_restart()
+        for replica in self.in_state("starting", "ready", "failed"):
+            self._board.update(replica, state="failed", detail=detail, pid=None)
+
+    def _is_due(self) -> bool:
+        due = self._due_s is not None and asyncio.get_running_loop().time() >= self._due_s
+        return due and not self.held and bool(self.enlisted) and not self.is_running()
+
+    def _plan_restart(self) -> str:
+        """Set when it is started again; what to say about that."""
+        taken = any(not is_free(*_address(r.url)) for r in self.spec.replicas)
+        if not self._served and not taken:
+            return ""
+        now_s, most = asyncio.get_running_loop().time(), self._job.restart.crashes
+        delay_s = self._budget.crashed(now_s)
+        if delay_s is None:
+            return f"; given up after {most} restarts in a row"
+        self._due_s = now_s + delay_s
+        return f"; restart {self._budget.crashes} of {most} in {delay_s:g} s"
+
+    def _leave_taken_ports(self) -> None:
+        used = {urlsplit(r.url).port or 0 for r in self._board.replicas.values()}
+        moved = []
+        for replica in self.spec.replicas:
+            host, port = _address(replica.url)
+            if not is_free(host, port):
+                port = free_port(host, used)
+                used.add(port)
+            moved.append(replica.model_copy(update={"url": f"http://{host}:{port}"}))
+        if moved != self.spec.replicas:
+            self.spec = self._engine.moved(self.spec, moved)
 
     def _note_pid(self) -> None:
         pid = self._child.pid if self._child else None
-        for replica in self._in_state("starting", "ready"):
+        for replica in self.in_state("starting", "ready") if self.is_running() else []:
             self._board.update(replica, pid=pid)
 
     def _note_progress(self, starting: list[str]) -> None:
-        if not starting:
-            return
         phases = [
             found for line in self._follower.new_lines() if (found := self._engine.phase(line))
         ]
         for replica in starting if phases else []:
             self._board.update(replica, detail=phases[-1])
 
-    def _give_up(self, starting: list[str], start_timeout_s: float) -> None:
+    def _give_up(self, starting: list[str]) -> None:
         for replica in starting:
             last = self._board.replicas[replica].detail
             doing = f"; it was {last!r}" if last else ""
-            detail = f"not ready after {start_timeout_s:g} s{doing}"
+            detail = f"not ready after {self._job.start_timeout_s:g} s{doing}"
             self._board.update(replica, state="failed", detail=detail)
-        if not self._in_state("ready"):
+        if not self.in_state("ready"):
+            self._death_noted = True
             self.kill()
 
     def _death_reason(self, code: int) -> str:
@@ -135,10 +264,17 @@ class Process:
             return last
         return self._engine.death_reason(code, log_tail)
 
-    def _in_state(self, *states: str) -> list[str]:
-        own = (self._board.replicas[spec.id] for spec in self.spec.replicas)
-        return [replica.id for replica in own if replica.state in states]
-
     def _log_tail(self) -> str:
         start = self._child.log_start if self._child else 0
         return "\n".join(tail(self.spec.log, REASON_LINES, start))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the next thing to do."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80

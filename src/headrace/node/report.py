@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from headrace.targets.deployment import GatewayState, Replica, RolloutState
+from headrace.targets.deployment import GatewayState, GpuState, Replica, RolloutState
 
 
 class NodeReport(BaseModel):
@@ -22,6 +22,7 @@ class NodeReport(BaseModel):
     pid: int
     replicas: list[Replica]
     gateway: GatewayState | None = None
+    gpus: list[GpuState] = []
     serial: int = 0
     rollout: RolloutState | None = None
     ended: bool = False

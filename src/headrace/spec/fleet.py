@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from headrace.spec.part import Part
 from headrace.spec.slo import Slo
 from headrace.spec.target import LocalTarget, Target
-from headrace.spec.workload import Workload
+from headrace.spec.workload import Probability, Workload
 
 
 class Hardware(Part):
@@ -71,11 +71,43 @@ class Engine(Part):
         return {str(name).lstrip("-").replace("-", "_"): value for name, value in args.items()}
 
 
+class Tls(Part):
+    """PEM files, seen from the fleet file."""
+
+    certificate: str = Field(description="The gateway's certificate, with its chain.")
+    key: str = Field(description="The certificate's private key.")
+    client_ca: str | None = Field(
+        None, description="Authority of client certificates; clients must show one then."
+    )
+
+
 class Gateway(Part):
     """The data plane in front of the replicas: Envoy, or none."""
 
-    policy: Literal["round-robin", "least-request", "affinity", "none"] = Field(
-        "least-request", description="How requests are spread; `none`: clients call the replicas."
+    policy: Literal["round-robin", "least-request", "affinity", "prefix-affinity", "none"] = Field(
+        "least-request",
+        description="How requests are spread; `affinity` follows `x-session-id`, `prefix-affinity` "
+        "the prompt's first 1,024 characters; `none`: clients call the replicas.",
+    )
+    host: str = Field(
+        "127.0.0.1", description="Where it listens.", examples=["0.0.0.0", "127.0.0.1"]
+    )
+    keys_file: str | None = Field(
+        None, description="API keys, a line each: NAME KEY [END]. Without it no key is asked for."
+    )
+    tls: Tls | None = Field(
+        None,
+        description="Certificate and key; without it the gateway speaks plain HTTP.",
+        examples=["{certificate: cert.pem, key: key.pem}"],
+    )
+    max_in_flight: Literal["auto"] | PositiveInt | None = Field(
+        None,
+        description="Requests in flight per replica; more are answered 429 with Retry-After. "
+        "`auto`: as many as keep the planned TTFT within the SLO.",
+    )
+    max_body_mb: PositiveFloat = Field(32.0, description="Largest request body, in MB.")
+    access_log_share: Probability = Field(
+        0.0, description="Share of the requests that logs/access.log gets."
     )
 
 

@@ -8,11 +8,17 @@ from pathlib import Path
 from headrace.errors import InputError
 from headrace.spec.checks import check_fleet, check_text
 from headrace.spec.document import BrokenYamlError, Document, FieldPath, Problem, read_document
-from headrace.spec.fleet import Fleet
+from headrace.spec.fleet import Fleet, Gateway
 from headrace.spec.validate import validate
 
 MAX_BYTES = 1_000_000
 HOW_TO_LEARN = "`headrace schema` lists every field; `headrace init --list` the recipes."
+GATEWAY_FILES: tuple[FieldPath, ...] = (
+    ("gateway", "keys_file"),
+    ("gateway", "tls", "certificate"),
+    ("gateway", "tls", "key"),
+    ("gateway", "tls", "client_ca"),
+)
 HOW_TO_START = "`headrace init` writes a commented fleet file to start from."
 
 
@@ -164,6 +170,18 @@ def _missing_paths(document: Document, folder: Path) -> list[Problem]:
     if isinstance(catalog, str) and not _against(folder, catalog).is_file():
         text = f"{catalog}: there is no such file {_seen_from(folder)}; expected a TOML catalog"
         problems.append(document.problem(("hardware", "catalog"), text))
+    return problems + _missing_gateway_files(document, folder)
+
+
+def _missing_gateway_files(document: Document, folder: Path) -> list[Problem]:
+    problems = []
+    for at in GATEWAY_FILES:
+        value: object = document.value
+        for name in at:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, str) and not _against(folder, value).is_file():
+            text = f"{value}: there is no such file {_seen_from(folder)}"
+            problems.append(document.problem(at, text))
     return problems
 
 
@@ -193,4 +211,16 @@ def _resolved(fleet: Fleet, folder: Path) -> Fleet:
     if fleet.hardware.catalog is not None:
         catalog = str(_against(folder, fleet.hardware.catalog).resolve())
         update["hardware"] = fleet.hardware.model_copy(update={"catalog": catalog})
+    update["gateway"] = _resolved_gateway(fleet.gateway, folder)
     return fleet.model_copy(update=update)
+
+
+def _resolved_gateway(gateway: Gateway, folder: Path) -> Gateway:
+    def against(path: str | None) -> str | None:
+        return None if path is None else str(_against(folder, path).resolve())
+
+    tls = gateway.tls
+    if tls is not None:
+        files = {name: against(path) for name, path in tls.model_dump().items()}
+        tls = tls.model_copy(update=files)
+    return gateway.model_copy(update={"keys_file": against(gateway.keys_file), "tls": tls})

@@ -37,14 +37,15 @@ class Replica(_Part):
 
 
 class GatewayState(_Part):
-    """Envoy as it is now."""
+    """Envoy as it is now. `metrics_url` is what Prometheus scrapes."""
 
     url: str
-    admin_url: str
+    metrics_url: str
     state: ReplicaState
     pid: int | None = None
     log: str | None = None
     detail: str | None = None
+    restarts: int = 0
 
 
 class NodeState(_Part):
@@ -71,6 +72,19 @@ class RolloutState(_Part):
     detail: str | None = None
 
 
+class GpuState(_Part):
+    """A GPU of a machine as NVML sees it; `trouble` in words, if any."""
+
+    node: str
+    index: int
+    name: str
+    memory_used_bytes: int
+    memory_total_bytes: int
+    temperature_c: int
+    busy_percent: int
+    trouble: str | None = None
+
+
 class Deployment(_Part):
     """A fleet that was started. `agent_pid` is its node agent; it is the one who writes this.
 
@@ -86,6 +100,7 @@ class Deployment(_Part):
     replicas: list[Replica]
     gateway: GatewayState | None
     nodes: list[NodeState] = []
+    gpus: list[GpuState] = []
     rollout: RolloutState | None = None
 
     @property

@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headrace.errors import HeadraceError, InputError
+from headrace.gateway.admission import gateway_spec
 from headrace.node.assignment import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Assignment
 from headrace.node.job import CoordinatorSpec, ExpectedNode, GatewaySpec, Link, NodeJob
 from headrace.planner.plan import Plan
@@ -78,7 +79,7 @@ def head_job(
     *,
     coordinator_host: str = "127.0.0.1",
     coordinator_port: int = 0,
-    gateway_host: str = "127.0.0.1",
+    gateway_host: str | None = None,
     gateway_port: int = 0,
     front: bool = True,
     lease_s: float = 5.0,
@@ -90,14 +91,12 @@ def head_job(
     `coordinator_host` must be one that the machines reach, which makes it one that others may
     reach too: the token keeps them out.
     """
-    policy = plan.fleet.gateway.policy
-    gateway = GatewaySpec(policy=policy, host=gateway_host, port=gateway_port)
     return NodeJob(
         fleet=plan.fleet.name,
         run_dir=run_dir.resolve(),
         node=HEAD,
         processes=[],
-        gateway=gateway if front and policy != "none" else None,
+        gateway=gateway_spec(plan, gateway_port, gateway_host) if front else None,
         start_timeout_s=start_timeout_s or START_TIMEOUT_S[plan.fleet.engine.kind],
         drain_timeout_s=drain_timeout_s,
         coordinator=CoordinatorSpec(

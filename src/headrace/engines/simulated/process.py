@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace.engines.simulated.job import SimulatedJob
+from headrace.engines.simulated.job import SimulatedJob, load_job
 from headrace.files import replace_file
 from headrace.models.load import load_model
+from headrace.node.engines import with_ports
 from headrace.node.job import ProcessSpec, ReplicaSpec
 from headrace.planner.plan import Plan
 
@@ -35,6 +36,17 @@ def processes(
     size = per_process or REPLICAS_PER_PROCESS
     groups = [replicas[i : i + size] for i in range(0, len(replicas), size)]
     return [_process(plan, run_dir, group, n, python) for n, group in enumerate(groups)]
+
+
+def moved(spec: ProcessSpec, replicas: list[ReplicaSpec]) -> ProcessSpec:
+    """The same process on other ports: they stand in its job file."""
+    if "--job" not in spec.argv:
+        return with_ports(spec, replicas)
+    job_file = Path(spec.argv[spec.argv.index("--job") + 1])
+    ports = [urlsplit(replica.url).port or 80 for replica in replicas]
+    job = load_job(job_file).model_copy(update={"ports": ports})
+    replace_file(job_file, job.model_dump_json(indent=2) + "\n")
+    return spec.model_copy(update={"replicas": replicas})
 
 
 def phase(line: str) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import os
 import signal
-import sys
 import time
 from datetime import datetime
 
@@ -22,10 +23,10 @@ DRAIN_POLL_S = 0.02
 
 
 def log(text: str) -> None:
-    """A line on stdout, where the log file is."""
+    """A line on stdout, where the log file is. A full disk does not end a server."""
     now = datetime.now().astimezone().strftime("%m-%d %H:%M:%S")
-    sys.stdout.write(f"INFO {now} simulated engine: {text}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        os.write(1, f"INFO {now} simulated engine: {text}\n".encode())
 
 
 class Server:

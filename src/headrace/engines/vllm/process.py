@@ -12,10 +12,11 @@ from headrace.engines.vllm import flags
 from headrace.engines.vllm.args import SHUTDOWN_S, command
 from headrace.engines.vllm.executable import check_executable, find_executable
 from headrace.engines.vllm.log import death_reason, phase
+from headrace.node.engines import with_ports as moved
 from headrace.node.job import ProcessSpec, ReplicaSpec
 from headrace.planner.plan import Plan
 
-__all__ = ["check_executable", "death_reason", "phase", "processes"]
+__all__ = ["check_executable", "death_reason", "moved", "phase", "processes"]
 
 GIB = 2**30
 READY_TIMEOUT_S = 3600

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from headrace.gateway.config import REPLICA_HEADER, GatewayConfig, RoutingPolicy, bootstrap
+from headrace.node.job import GatewaySpec
 from headrace.targets.kubernetes.objects import Manifest, Object, labels, new, selector
 from headrace.targets.kubernetes.pods import container_security, pod_security
 from headrace.targets.kubernetes.shape import HTTP_PORT, Shape
@@ -42,9 +43,11 @@ def pods(shape: Shape) -> int:
 def config(shape: Shape) -> dict[str, Any]:
     """Envoy's bootstrap, from the one that the local gateway uses."""
     policy = cast(RoutingPolicy, "round-robin" if shape.policy == "none" else shape.policy)
-    local = GatewayConfig(name(shape), policy, "0.0.0.0", LISTEN_PORT, ADMIN_PORT, Path("unused"))
-    whole = bootstrap(local)
+    spec = GatewaySpec(policy=policy, host="0.0.0.0", port=LISTEN_PORT)
+    whole = bootstrap(GatewayConfig(name(shape), spec, LISTEN_PORT, STATS_PORT, Path("unused")))
+    whole["admin"] = {"address": _admin_address()}
     static = whole["static_resources"]
+    del static["listeners"][1:]  # the metrics of one machine; the pod's are below
     stable = static["clusters"][0]
     static["clusters"] = [
         by_dns(stable, stable["name"], _host(shape, shape.name), _ports(shape)),
@@ -116,8 +119,12 @@ def _split(listener: Object, stable: str, percent: int) -> None:
     }
 
 
+def _admin_address() -> Object:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
+
+
 def _admin_cluster() -> Object:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
+    address = _admin_address()
     endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
     return {
         "name": "admin",

@@ -106,3 +106,13 @@ def find(name: str | None) -> Entry:
     names = ", ".join(entry.name for entry in alive)
     what = f"no fleet {name!r} runs" if name else "more than one fleet runs"
     raise InputError(f"{what} on this machine; running: {names}", hint="name one of these")
+
+
+def find_running(name: str | None) -> Entry:
+    """As `find`, but only a fleet that runs. Raises InputError."""
+    entry = find(name)
+    if not entry.alive:
+        raise InputError(
+            f"fleet {entry.name!r} runs no more", hint=f"see why: headrace status {entry.name}"
+        )
+    return entry

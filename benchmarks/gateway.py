@@ -1,0 +1,246 @@
+"""What a gateway costs: the same streams straight to the servers, through Envoy, through HAProxy.
+
+    python benchmarks/gateway.py [--streams 1000] [--repetitions 3] [--seconds 20]
+
+The servers pace every stream themselves, so what is lost or late was lost or late on the way.
+Prints medians: output tok/s, TTFT, gateway processor time per chunk, and how evenly the servers
+were loaded (most open streams over the mean, sampled twice a second). Needs a C compiler; HAProxy
+is measured where it is installed (Debian: haproxy).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import HeadraceError
+from headrace.loadgen.run import run_bench
+from headrace.loadgen.spec import BenchSpec
+from headrace.node.job import GatewaySpec, NodeJob, ProcessSpec, ReplicaSpec
+from headrace.node.ports import free_port
+from headrace.targets.local.fleet import start, wait_ready
+
+SOURCE = Path(__file__).parent / "paced_server.c"
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 20000
+defaults
+    mode http
+    balance leastconn
+    retries 2
+    timeout connect 1s
+    timeout client 1h
+    timeout server 1h
+frontend openai
+    bind 127.0.0.1:{port}
+    default_backend replicas
+backend replicas
+    http-reuse safe
+    option httpchk GET /health
+{servers}
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement through one way."""
+
+    tok_s: float
+    ttft_p50_ms: float
+    ttft_p99_ms: float
+    us_per_chunk: float
+    imbalance: float
+
+
+def main() -> None:
+    """Measure every way in turn, several times over."""
+    options = _options()
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["HEADRACE_STATE_DIR"] = f"{name}/state"
+        folder = Path(name)
+        job = _job(folder, options)
+        with start(job, attached=True) as fleet:
+            ready = wait_ready(fleet)
+            servers = [replica.url for replica in ready.replicas]
+            assert ready.gateway is not None
+            ways: dict[str, tuple[list[str], int | None]] = {
+                "direct": (servers, None),
+                "Envoy": ([ready.gateway.url], ready.gateway.pid),
+            }
+            with _haproxy(folder, servers) as haproxy:
+                if haproxy:
+                    ways["HAProxy"] = haproxy
+                rows: dict[str, list[Row]] = {way: [] for way in ways}
+                for number in range(options.repetitions):
+                    for way, (urls, pid) in ways.items():
+                        out = folder / f"{way}-{number}"
+                        rows[way].append(_measure(urls, pid, servers, out, options))
+    _print(rows, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--servers", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--ttft-ms", type=float, default=300.0)
+    parser.add_argument("--itl-ms", type=float, default=46.0)
+    parser.add_argument("--output-tokens", type=int, default=64)
+    return parser.parse_args()
+
+
+def _job(folder: Path, options: argparse.Namespace) -> NodeJob:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise HeadraceError("no C compiler for the paced server", hint="install gcc or clang")
+    binary = folder / "paced_server"
+    subprocess.run([compiler, "-O2", "-o", str(binary), str(SOURCE)], check=True)
+    times = [str(int(ms * 1000)) for ms in (options.ttft_ms, options.itl_ms)]
+    processes = []
+    for number in range(options.servers):
+        port, name = free_port("127.0.0.1"), f"r{number}"
+        replica = ReplicaSpec(id=name, url=f"http://127.0.0.1:{port}", gpus=[])
+        processes.append(
+            ProcessSpec(
+                name=name,
+                engine="simulated",
+                argv=[str(binary), str(port), *times],
+                env={},
+                log=folder / "logs" / f"{name}.log",
+                replicas=[replica],
+            )
+        )
+    return NodeJob(
+        fleet="paced",
+        run_dir=folder,
+        node="local",
+        processes=processes,
+        gateway=GatewaySpec(policy="least-request"),
+        start_timeout_s=30,
+        drain_timeout_s=5,
+    )
+
+
+@contextmanager
+def _haproxy(folder: Path, servers: list[str]) -> Iterator[tuple[list[str], int] | None]:
+    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        yield None
+        return
+    port = free_port("127.0.0.1")
+    lines = [
+        f"    server r{number} {url.removeprefix('http://')} check inter 1s"
+        for number, url in enumerate(servers)
+    ]
+    config = folder / "haproxy.cfg"
+    config.write_text(HAPROXY.format(port=port, servers="\n".join(lines)), encoding="ascii")
+    process = subprocess.Popen([program, "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(2)
+        yield [f"http://127.0.0.1:{port}"], process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _measure(
+    urls: list[str], pid: int | None, servers: list[str], out: Path, options: argparse.Namespace
+) -> Row:
+    spec = BenchSpec(
+        urls=urls,
+        model="model",
+        input_tokens=64,
+        output_tokens=options.output_tokens,
+        concurrency=options.streams,
+        duration_s=options.seconds,
+    )
+    with _Balance(servers) as balance:
+        before_s = _cpu_s(pid)
+        summary = run_bench(spec, out)
+        spent_s = _cpu_s(pid) - before_s
+    latency = summary.latency_ms
+    if latency is None or summary.requests.failed:
+        raise HeadraceError(f"{urls[0]}: {summary.requests.failed} requests failed")
+    return Row(
+        tok_s=summary.throughput.output_tok_s,
+        ttft_p50_ms=latency.ttft.p50,
+        ttft_p99_ms=latency.ttft.p99,
+        us_per_chunk=1e6 * spent_s / max(1, summary.client.chunks),
+        imbalance=balance.median(),
+    )
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Processor seconds that a process has used."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class _Balance:
+    """Samples how many streams each server holds, in a thread."""
+
+    def __init__(self, servers: list[str]) -> None:
+        self._servers = servers
+        self._seen: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> _Balance:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def median(self) -> float:
+        """Of the second half: the load stands by then."""
+        return statistics.median(self._seen[len(self._seen) // 2 :])
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.5):
+            stats = [json.load(urllib.request.urlopen(f"{url}/stats")) for url in self._servers]
+            running = [float(found["open"]) for found in stats]
+            if sum(running):
+                self._seen.append(max(running) / statistics.mean(running))
+
+
+def _print(rows: dict[str, list[Row]], options: argparse.Namespace) -> None:
+    print(
+        f"{options.streams} streams, {options.servers} servers, medians of {options.repetitions}; "
+        f"true TTFT {options.ttft_ms:g} ms, ITL {options.itl_ms:g} ms"
+    )
+    head = f"{'way':8} {'out tok/s':>10} {'loss':>7} {'TTFT p50':>9} {'added':>8} {'p99':>8}"
+    print(f"{head} {'us/chunk':>9} {'max/mean':>9}")
+
+    def middle(way: str, name: str) -> float:
+        return float(statistics.median(getattr(row, name) for row in rows[way]))
+
+    base_tok_s, base_ms = middle("direct", "tok_s"), middle("direct", "ttft_p50_ms")
+    for way in rows:
+        tok_s, ttft = middle(way, "tok_s"), middle(way, "ttft_p50_ms")
+        print(
+            f"{way:8} {tok_s:10,.0f} {1 - tok_s / base_tok_s:7.2%} {ttft:6.1f} ms "
+            f"{ttft - base_ms:5.2f} ms {middle(way, 'ttft_p99_ms'):5.1f} ms "
+            f"{middle(way, 'us_per_chunk'):9.1f} {middle(way, 'imbalance'):9.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""`headrace dashboard`: a running fleet's load in a browser, live."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from headrace.cli.output import console
+from headrace.errors import HeadraceError, InputError
+
+if TYPE_CHECKING:
+    from headrace.dashboard.watcher import Watcher
+    from headrace.planner.plan import Plan
+
+TOKEN_VARIABLE = "HEADRACE_DASHBOARD_TOKEN"
+
+
+def dashboard(
+    name: Annotated[
+        str | None, typer.Argument(help="The fleet; may be left out when one runs.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Where the page listens; others need its token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Its port; 0: a free one.")
+    ] = 0,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Serve https with this PEM file.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="The certificate's key.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write Grafana's dashboard and Prometheus' files instead."),
+    ] = None,
+) -> None:
+    """Show a running fleet's load in a browser, live; it needs no network. Ctrl-C ends it.
+
+    On this machine anyone who can log in may look. Beyond it the page asks for a token:
+    HEADRACE_DASHBOARD_TOKEN, or one that is drawn at every start.
+    """
+    from headrace.dashboard.watcher import Watcher
+    from headrace.targets.local import registry
+    from headrace.targets.local.fleet import read_deployment
+
+    if (certificate is None) != (key is None):
+        raise InputError("--certificate and --key belong together", hint="give both or neither")
+    entry = registry.find_running(name)
+    plan = _plan(entry.run_dir)
+    if export is not None:
+        from headrace.dashboard.export import write_monitoring
+
+        for path in write_monitoring(export, entry.name, read_deployment(entry.run_dir), plan):
+            console.print(f"wrote {escape(str(path))}", soft_wrap=True)
+        return
+    watcher = Watcher(lambda: read_deployment(entry.run_dir), plan)
+    asyncio.run(_serve(watcher, host, port, certificate, key))
+
+
+def _plan(run_dir: Path) -> Plan | None:
+    from headrace.planner.plan import Plan
+
+    try:
+        return Plan.model_validate_json((run_dir / "plan.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+async def _serve(
+    watcher: Watcher, host: str, port: int, certificate: Path | None, key: Path | None
+) -> None:
+    from headrace.dashboard.app import application
+    from headrace.gateway.process import is_loopback
+    from headrace.node.pages import Page
+
+    token = None if is_loopback(host) else os.environ.get(TOKEN_VARIABLE) or secrets.token_hex(16)
+    hosts = ["*"] if token else ["127.0.0.1", "localhost", "[::1]"]
+    page = Page(application(watcher.document, token, hosts), certificate, key)
+    try:
+        url = page.open(host, port)
+    except OSError as error:
+        raise HeadraceError(
+            f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port"
+        ) from error
+    _say(url, token, certificate)
+    try:
+        await watcher.run()
+    finally:
+        await page.close()
+
+
+def _say(url: str, token: str | None, certificate: Path | None) -> None:
+    if token is None:
+        console.print(f"[bold]live[/]  {url}  (Ctrl-C ends it)", soft_wrap=True)
+        return
+    own = "the one in HEADRACE_DASHBOARD_TOKEN" if os.environ.get(TOKEN_VARIABLE) else token
+    console.print(f"[bold]live[/]  {url}/?token=...  token: {own}", soft_wrap=True)
+    console.print("it is open beyond this machine and asks for that token", style="yellow")
+    if certificate is None:
+        console.print(
+            "the token crosses the network in the clear: give --certificate and --key",
+            style="yellow",
+        )

@@ -1,0 +1,104 @@
+"""The replicas as Envoy sees them: found in a file, checked, limited, chosen from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headrace.node.job import GatewaySpec
+
+CLUSTER = "replicas"
+MAX_STREAMS = 50_000
+"""Streams, connections and waiting requests that one replica may hold: no limit in practice."""
+HEALTH_TIMEOUT_S = 5
+"""A busy engine answers `/health` late; only one that is stuck takes longer than this."""
+BALANCE_FACTOR_PERCENT = 150
+"""Affinity gives way when a replica has this share of the mean number of running requests."""
+LIMIT_KEY = f"circuit_breakers.{CLUSTER}.default.max_requests"
+"""The runtime key by which the admission limit follows the number of ready replicas."""
+
+_LEAST_REQUEST = (
+    "type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest"
+)
+
+
+def replicas_cluster(policy: str, endpoints: Path, spec: GatewaySpec) -> dict[str, Any]:
+    """The replicas: found in the watched file, checked every second, put aside when they fail.
+
+    A replica that is taken out of the file gets no new requests and finishes those it has.
+    """
+    return {
+        "name": CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": 1 << 20,
+        "ignore_health_on_host_removal": True,
+        "eds_cluster_config": {
+            "service_name": CLUSTER,
+            "eds_config": watched(endpoints),
+        },
+        "circuit_breakers": {"thresholds": [_limits(spec.in_flight_per_replica)]},
+        "health_checks": [_health_check()],
+        "outlier_detection": {
+            "consecutive_5xx": 3,
+            "interval": "1s",
+            "base_ejection_time": "5s",
+            "max_ejection_percent": 50,
+        },
+        **_balancing(policy),
+    }
+
+
+def watched(file: Path) -> dict[str, Any]:
+    """A source of configuration that is read again whenever the file is replaced."""
+    return {
+        "resource_api_version": "V3",
+        "path_config_source": {
+            "path": str(file),
+            "watched_directory": {"path": str(file.parent)},
+        },
+    }
+
+
+def _limits(in_flight: int | None) -> dict[str, Any]:
+    """`in_flight` is for one replica; the agent raises it as replicas become ready."""
+    return {
+        "max_connections": MAX_STREAMS,
+        "max_pending_requests": MAX_STREAMS,
+        "max_requests": in_flight or MAX_STREAMS,
+        "max_retries": 1000,
+        "track_remaining": True,
+    }
+
+
+def _health_check() -> dict[str, Any]:
+    """The same pace with and without traffic: an idle fleet is checked too."""
+    return {
+        "timeout": f"{HEALTH_TIMEOUT_S}s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": "/health"},
+    }
+
+
+def _balancing(policy: str) -> dict[str, Any]:
+    """The load-balancing part of the cluster.
+
+    least-request: the least busy of all, by chance among equals; a look at 96 counters costs less
+    than a chunk, and two random ones leave a fleet 10 % and more out of balance. affinity: requests
+    with the same `x-session-id` (or prompt prefix) go to the same replica while it is there and not
+    overloaded; one without goes to a random replica. The endpoint file names what is hashed: the
+    replica's id. Changes of health reach the worker threads at once, not merged over a second.
+    """
+    common: dict[str, Any] = {"update_merge_window": "0s"}
+    if policy == "round-robin":
+        return {"lb_policy": "ROUND_ROBIN", "common_lb_config": common}
+    if policy == "least-request":
+        config = {"@type": _LEAST_REQUEST, "selection_method": "FULL_SCAN"}
+        extension = {"name": "envoy.load_balancing_policies.least_request", "typed_config": config}
+        policies = [{"typed_extension_config": extension}]
+        return {"load_balancing_policy": {"policies": policies}, "common_lb_config": common}
+    common["consistent_hashing_lb_config"] = {"hash_balance_factor": BALANCE_FACTOR_PERCENT}
+    return {"lb_policy": "MAGLEV", "common_lb_config": common}

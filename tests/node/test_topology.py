@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.node.nvml import numa_node, read_gpus
+from headrace.node.topology import cpu_list, cpus_of_numa, share_cpus
+
+TWO_SOCKETS = {0: [0, 1, 2, 3, 8, 9, 10, 11], 1: [4, 5, 6, 7, 12, 13, 14, 15]}
+GPUS = {0: 0, 1: 0, 2: 1, 3: 1}
+
+
+def test_each_replica_gets_cores_beside_its_gpus():
+    shares = share_cpus([[0], [1], [2], [3]], GPUS, TWO_SOCKETS, range(16))
+    assert shares == [[0, 1, 2, 3], [8, 9, 10, 11], [4, 5, 6, 7], [12, 13, 14, 15]]
+
+
+def test_only_allowed_cores_are_shared_out():
+    assert share_cpus([[0], [2]], GPUS, TWO_SOCKETS, [0, 1, 4]) == [[0, 1], [4]]
+
+
+def test_nobody_is_pinned_where_it_would_be_a_guess():
+    assert share_cpus([[0], [7]], GPUS, TWO_SOCKETS, range(16)) == [[], []]
+    assert share_cpus([[1, 2]], GPUS, TWO_SOCKETS, range(16)) == [[]]
+    assert share_cpus([[0], [1]], GPUS, TWO_SOCKETS, [0]) == [[], []]
+    assert share_cpus([[]], GPUS, TWO_SOCKETS, range(16)) == [[]]
+
+
+def test_the_kernels_lists():
+    assert cpu_list("0-3,8,10-11\n") == [0, 1, 2, 3, 8, 10, 11]
+    assert cpu_list("\n") == []
+    assert cpus_of_numa(Path("/nowhere")) == {}
+
+
+def test_the_node_of_a_device(tmp_path: Path):
+    class Pci:
+        busId = b"00000000:1B:00.0"  # noqa: N815
+
+    device = tmp_path / "0000:1b:00.0"
+    device.mkdir()
+    (device / "numa_node").write_text("1\n")
+    assert numa_node(Pci, tmp_path) == 1
+    (device / "numa_node").write_text("-1\n")
+    assert numa_node(Pci, tmp_path) is None
+    assert numa_node(None, tmp_path) is None
+
+
+def test_without_nvml_there_are_no_gpus():
+    assert isinstance(read_gpus(), list)
