@@ -36,7 +36,7 @@ SOURCE = Path(__file__).parent / "paced_server.c"
 HAPROXY = """
 global
     nbthread 1
-    maxconn 20000
+    maxconn 8000
 defaults
     mode http
     balance leastconn
