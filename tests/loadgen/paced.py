@@ -101,9 +101,13 @@ class Server:
                 return False
             if fault := self._fault(how, sent, writer):
                 return fault == "go on"
-            self._chunk(writer, {"choices": [{"index": 0, "text": " a"}], "usage": None})
+            self._chunk(writer, {"choices": [_piece(how, body, sent)], "usage": None})
             due += GAP_S
-        prompt = body.get("prompt") or body["messages"][0]["content"].split()
+        if "messages" in body and how != "steady":
+            self._chunk(writer, {"choices": [{"delta": {}, "finish_reason": "length"}]})
+        said = "".join(message["content"] for message in body.get("messages", []))
+        prompt = body.get("prompt") or said.split()
+        prompt = prompt if isinstance(prompt, list) else prompt.split()
         counts = {"prompt_tokens": len(prompt), "completion_tokens": sent - (how == "short")}
         if how != "no-usage":
             self._chunk(writer, {"choices": [], "usage": counts})
@@ -132,6 +136,19 @@ class Server:
     def _chunk(self, writer: asyncio.StreamWriter, event: dict) -> None:
         data = f"data: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def _piece(how: str, body: dict, sent: int) -> dict:
+    """One token: of a text, or of a chat, which may think or call tools first."""
+    if "messages" not in body:
+        return {"index": 0, "text": " a"}
+    first_half = sent <= body["max_tokens"] // 2
+    if how == "thinks" and first_half:
+        return {"index": 0, "delta": {"reasoning_content": " hm"}}
+    if how == "calls" and first_half:
+        call = {"index": 0, "function": {"arguments": "{"}}
+        return {"index": 0, "delta": {"tool_calls": [call]}}
+    return {"index": 0, "delta": {"content": " a"}}
 
 
 @contextlib.asynccontextmanager

@@ -14,11 +14,11 @@ from headrace.loadgen.closed import ClosedLoop
 from headrace.loadgen.driver import Driver
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.failure import End, end_name
+from headrace.loadgen.head import request_heads
 from headrace.loadgen.open import OpenLoop
-from headrace.loadgen.prompts import request_heads
 from headrace.loadgen.records import Records, load_records
-from headrace.loadgen.run import make_jobs
 from headrace.loadgen.schedule import Phase
+from headrace.loadgen.share import make_jobs
 from headrace.loadgen.spec import make_spec
 from headrace.loadgen.trail import Trail
 from tests.loadgen import paced
@@ -123,9 +123,9 @@ def test_faults_between_good_answers_leave_those_alone(tmp_path: Path) -> None:
     assert names(records) == {"ok": 4, "cut_stream": 4}
 
 
-def test_a_silent_server_is_a_stall(tmp_path: Path) -> None:
+def test_a_server_that_takes_the_request_and_says_nothing(tmp_path: Path) -> None:
     records = load(tmp_path, model="hang", requests=2, stall_timeout_s=0.05)
-    assert names(records) == {"stall": 2}
+    assert names(records) == {"no_answer": 2}
 
 
 def test_a_long_request_is_a_timeout(tmp_path: Path) -> None:

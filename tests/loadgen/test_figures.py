@@ -29,6 +29,7 @@ def records(*rows: tuple[Phase, End, float, float, float, float]) -> Records:
         row["scheduled_s"] = sent - 0.5
         row["sent_s"], row["first_token_s"], row["last_token_s"] = sent, first, last
         row["done_s"], row["replica"] = done, b"r1"
+        row["prompt_tokens"] = 10
         row["asked_tokens"], row["input_tokens"], row["output_tokens"] = 5, 10 * ok, 5 * ok
         row["chunks"], row["gap_start"] = 5, len(gaps)
         if ok and phase is M:
@@ -158,7 +159,12 @@ def test_reasons_against_a_run() -> None:
     steady = records(*STEADY)
     assert "2.0 requests in flight" in reasons(steady, concurrency=3)
     assert reasons(steady, concurrency=3, start="together") == ""
-    assert "counted 10 prompt tokens" in reasons(steady, input_tokens=11)
+    longer = records(*STEADY)
+    longer.rows["prompt_tokens"] = 11
+    assert "counted 10 prompt tokens on average, 11 were sent" in reasons(longer)
+    doubled = records(*STEADY)
+    doubled.rows["chunks"] = 10
+    assert "more chunks than it counted tokens" in reasons(doubled)
     assert "interrupted" in reasons(steady, ("interrupted",))
     assert "shorter than one request" in reasons(
         records(*STEADY[:2], (M, End.OK, 2.0, 3.0, 4.0, 4.5)), requests=None, duration_s=2.0

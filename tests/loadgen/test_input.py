@@ -6,9 +6,10 @@ import pytest
 
 from headrace.errors import HeadraceError, InputError
 from headrace.loadgen.endpoint import Endpoint, parse_endpoint, resolve
+from headrace.loadgen.head import request_heads
 from headrace.loadgen.job import Job, decode, encode
-from headrace.loadgen.prompts import Prompts, request_heads
-from headrace.loadgen.run import make_jobs
+from headrace.loadgen.share import make_jobs
+from headrace.loadgen.source import make_source
 from headrace.loadgen.spec import make_spec
 
 VALUES: dict[str, Any] = {
@@ -25,6 +26,12 @@ def job(tmp_path: Any, **changes: Any) -> Job:
     spec = make_spec(**{**VALUES, **changes})
     endpoints = [parse_endpoint(url) for url in spec.urls]
     return make_jobs(spec, endpoints, tmp_path)[0]
+
+
+def written(told: Job, count: int = 1) -> list[dict[str, Any]]:
+    """The next request bodies of a worker."""
+    source = make_source(told)
+    return [json.loads(source.next().body()) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -78,10 +85,9 @@ def test_an_unknown_host_says_so() -> None:
 
 
 def test_prompts_have_the_exact_length_and_differ(tmp_path: Any) -> None:
-    prompts = Prompts(job(tmp_path))
-    bodies = [json.loads(prompts.body(tokens)) for tokens in (1, 8)]
+    bodies = written(job(tmp_path), 2)
     assert [len(body["prompt"]) for body in bodies] == [100, 100]
-    assert [body["max_tokens"] for body in bodies] == [1, 8]
+    assert [body["max_tokens"] for body in bodies] == [8, 8]
     assert bodies[0]["prompt"][:32] != bodies[1]["prompt"][:32]
     assert all(100 <= token < 1000 for token in bodies[0]["prompt"])
     assert bodies[0]["ignore_eos"] is True
@@ -90,14 +96,14 @@ def test_prompts_have_the_exact_length_and_differ(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("tokens", [1, 31, 32, 33])
 def test_short_prompts(tmp_path: Any, tokens: int) -> None:
-    body = json.loads(Prompts(job(tmp_path, input_tokens=tokens)).body(4))
+    (body,) = written(job(tmp_path, input_tokens=tokens))
     assert len(body["prompt"]) == tokens
 
 
 def test_all_workers_share_the_prefix_and_nothing_after_it(tmp_path: Any) -> None:
     one = job(tmp_path, prefix_hit_rate=0.5, processes=2)
     two = replace(one, index=1)
-    prompts = [json.loads(Prompts(j).body(4))["prompt"] for j in (one, one, two)]
+    prompts = [written(j)[0]["prompt"] for j in (one, one, two)]
     assert len(prompts[0]) == 100
     assert prompts[0][:50] == prompts[1][:50] == prompts[2][:50]
     assert prompts[0] == prompts[1]  # the same seed and worker give the same prompts
@@ -105,7 +111,7 @@ def test_all_workers_share_the_prefix_and_nothing_after_it(tmp_path: Any) -> Non
 
 
 def test_chat_sends_words(tmp_path: Any) -> None:
-    body = json.loads(Prompts(job(tmp_path, endpoint="chat")).body(4))
+    (body,) = written(job(tmp_path, endpoint="chat"))
     assert len(body["messages"][0]["content"].split()) == 100
 
 

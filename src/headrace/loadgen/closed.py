@@ -6,11 +6,13 @@ import asyncio
 from collections import deque
 from time import perf_counter
 
-from headrace.loadgen.client import Request, Stream
+from headrace.loadgen.client import Stream
 from headrace.loadgen.driver import Driver
+from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End
 from headrace.loadgen.job import Job
 from headrace.loadgen.schedule import Phase, Quota, share, spread_lengths
+from headrace.loadgen.source import Ask
 from headrace.loadgen.trail import Trail
 
 BACKOFF_S = (0.01, 0.5)
@@ -22,12 +24,14 @@ RAMP_LEAST = 8
 class Lane:
     """One place of the held concurrency: a URL, its connection, its failures in a row."""
 
-    __slots__ = ("failures", "stream", "url", "warmup_tokens")
+    __slots__ = ("failures", "stream", "talk", "url", "warmup_tokens")
 
     def __init__(self, url: int, warmup_tokens: int | None) -> None:
         self.url = url
         self.warmup_tokens = warmup_tokens
         self.stream: Stream | None = None
+        self.talk: Ask | None = None
+        """The next turn of the lane's conversation, when it has one."""
         self.failures = 0
 
 
@@ -37,14 +41,18 @@ class ClosedLoop(Driver):
     The first wave is ramped: only so many of its requests wait for their first token at a time.
     Sent at once, its prompts would queue at the server, the short answers among them would come
     back behind that queue in a clump, and the clump would come round again with every generation.
+    With `ramp_s` the first wave is spread over that time as well.
+
+    In conversations of several turns a lane is one user: while the user thinks, the lane has no
+    request in flight.
     """
 
     def __init__(self, job: Job, trail: Trail, heads: list[bytes]) -> None:
-        assert job.concurrency is not None
+        assert job.arrivals.concurrency is not None
         asked = job.requests
         mine = None if asked is None else share(asked, job.index, job.workers)
         super().__init__(job, trail, Quota(mine, fill=job.spread), heads)
-        self._lanes = _lanes(job, job.concurrency)
+        self._lanes = _lanes(job, job.arrivals.concurrency)
         self.warm_left = len(self._lanes) if job.spread else 0
         self._unsent = deque(self._lanes)
 
@@ -55,10 +63,29 @@ class ClosedLoop(Driver):
             at_once = max(RAMP_LEAST, int(at_once * RAMP_SHARE))
         else:
             self.warm_s = start_s
+        if self.job.arrivals.ramp_s:
+            self._climb(start_s, 0)
+            return
         for _ in range(at_once):
             self._ramp_up()
 
+    def _climb(self, start_s: float, sent: int) -> None:
+        """Add the streams that are due by now, evenly over `ramp_s`."""
+        if self.stopping:
+            return
+        passed_s = perf_counter() - start_s
+        due = 1 + int(len(self._lanes) * min(1.0, passed_s / self.job.arrivals.ramp_s))
+        while sent < min(due, len(self._lanes)):
+            self._send_first()
+            sent += 1
+        if sent < len(self._lanes):
+            asyncio.get_running_loop().call_later(0.01, self._climb, start_s, sent)
+
     def _ramp_up(self) -> None:
+        if not self.job.arrivals.ramp_s:
+            self._send_first()
+
+    def _send_first(self) -> None:
         if self._unsent:
             self._next(self._unsent.popleft())
 
@@ -70,30 +97,43 @@ class ClosedLoop(Driver):
     def _next(self, lane: Lane) -> None:
         if self.stopping:
             return
-        phase, tokens = self._what_next(lane)
-        if phase is not None:
-            request = Request(phase, tokens, lane.url, perf_counter(), lane)
-            self.launch(request, lane.stream)
-
-    def _what_next(self, lane: Lane) -> tuple[Phase | None, int]:
+        phase = Phase.WARMUP if lane.warmup_tokens is not None else self.quota.take()
+        if phase is None:
+            return
+        ask, lane.talk = lane.talk or self.source.next(), None
         if lane.warmup_tokens is not None:
-            tokens, lane.warmup_tokens = lane.warmup_tokens, None
-            return Phase.WARMUP, tokens
-        return self.quota.take(), self.job.output_tokens
+            ask.shorten(lane.warmup_tokens)
+            lane.warmup_tokens = None
+        request = Request(phase, ask, lane.url, perf_counter(), lane)
+        self.launch(request, lane.stream)
 
     def free(self, stream: Stream, request: Request) -> None:
-        """The lane goes on: at once, or after a pause when the request failed."""
+        """The lane goes on: at once, when its user has thought, or after a pause that failed."""
         lane: Lane = request.lane
         if not stream.first_s:
             self.began(request)
         lane.stream = stream if stream.usable else None
         if lane.stream is None:
             self._streams.discard(stream)
-        if stream.end is End.OK:
-            lane.failures = 0
-            self._next(lane)
-        else:
+        if stream.end is not End.OK:
             self._later(lane, stream.retry_after)
+            return
+        lane.failures = 0
+        think_s = self._turn(lane, stream, request)
+        if think_s:
+            asyncio.get_running_loop().call_later(think_s, self._next, lane)
+        else:
+            self._next(lane)
+
+    def _turn(self, lane: Lane, stream: Stream, request: Request) -> float:
+        """Ready the conversation's next turn, if it has one: after how long it is due."""
+        if stream.text is None:
+            return 0.0
+        follow = self.source.follow(request.ask, "".join(stream.text))
+        if follow is None:
+            return 0.0
+        think_s, lane.talk = follow
+        return think_s
 
     def not_connected(self, request: Request) -> None:
         """The lane goes on after a pause."""
@@ -115,7 +155,7 @@ def _lanes(job: Job, concurrency: int) -> list[Lane]:
     """The lanes of one worker: every `workers`-th of the whole, so URLs and lengths stay even."""
     lengths: list[int] | None = None
     if job.spread:
-        lengths = spread_lengths(job.output_tokens, concurrency, job.seed)
+        lengths = spread_lengths(job.traffic.output_table, concurrency, job.seed)
     return [
         Lane(place % len(job.endpoints), lengths[place] if lengths else None)
         for place in range(job.index, concurrency, job.workers)

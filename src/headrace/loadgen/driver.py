@@ -8,16 +8,18 @@ from abc import ABC, abstractmethod
 from time import perf_counter
 from typing import Any
 
-from headrace.loadgen.client import Request, Stream
+from headrace.loadgen.client import Stream
+from headrace.loadgen.exchange import Request, Usage
 from headrace.loadgen.failure import End, end_name
 from headrace.loadgen.job import Job
 from headrace.loadgen.live import Field, Page
-from headrace.loadgen.prompts import Prompts
 from headrace.loadgen.schedule import Phase, Quota
+from headrace.loadgen.source import make_source
 from headrace.loadgen.trail import MISSING, Trail
 
 CONNECTS_AT_ONCE = 64
 """A burst beyond a server's listen backlog would wait a second for the next SYN."""
+NOTHING = Usage({"prompt_tokens": 0, "completion_tokens": 0})
 LINGER_S = 1.0
 """How long a response may stay open after `[DONE]`."""
 
@@ -28,6 +30,9 @@ class Driver(ABC):
     def __init__(self, job: Job, trail: Trail, quota: Quota, heads: list[bytes]) -> None:
         self.job = job
         self.quota = quota
+        self.source = make_source(job)
+        self.chat = job.traffic.chat
+        self.exact = job.traffic.ignore_eos
         self.chunks = 0
         self.simulated = False
         self.warm_s = 0.0
@@ -35,7 +40,6 @@ class Driver(ABC):
         self.examples: dict[str, str] = {}
         self.stopping = False
         self._heads = heads
-        self._prompts = Prompts(job)
         self._trail = trail
         self._streams: set[Stream] = set()
         self._opening: dict[asyncio.Task[None], Request] = {}
@@ -66,7 +70,7 @@ class Driver(ABC):
 
     def _send(self, request: Request, stream: Stream | None) -> None:
         if stream is not None and stream.usable:
-            body = self._prompts.body(request.tokens)
+            body = request.ask.body()
             head = self._heads[request.url]
             stream.send(request, b"%b%d\r\n\r\n%b" % (head, len(body), body))
             return
@@ -82,7 +86,7 @@ class Driver(ABC):
     async def _open(self, request: Request) -> None:
         began_s = perf_counter()
         try:
-            async with self._gate, asyncio.timeout(self.job.connect_timeout_s):
+            async with self._gate, asyncio.timeout(self.job.access.connect_timeout_s):
                 stream = await self._connect(request.url)
         except TimeoutError:
             self._unconnected(request, began_s, End.CONNECT_TIMEOUT, "no answer to the connect")
@@ -103,19 +107,30 @@ class Driver(ABC):
         if endpoint.tls:
             options = {"ssl": self._tls, "server_hostname": endpoint.host}
         loop = asyncio.get_running_loop()
-        _, stream = await loop.create_connection(
-            lambda: Stream(self), endpoint.address, endpoint.port, **options
-        )
+        if endpoint.socket:
+            _, stream = await loop.create_unix_connection(
+                lambda: Stream(self), endpoint.socket, **options
+            )
+        else:
+            _, stream = await loop.create_connection(
+                lambda: Stream(self), endpoint.address, endpoint.port, **options
+            )
         return stream
 
     def _unconnected(self, request: Request, began_s: float, end: End, text: str) -> None:
         self.examples.setdefault(end_name(end, 0), text)
         now = perf_counter()
-        times = (request.scheduled_s, began_s, MISSING, MISSING, now)
-        head = (request.phase, end, 0, request.url)
-        self._trail.request(head, b"", times, (request.tokens, 0, 0, 0), None)
+        self._unanswered(request, end, began_s, now)
         self._account(request, end, now)
         self.not_connected(request)
+
+    def _unanswered(self, request: Request, end: End, began_s: float, now: float) -> None:
+        """Record a request that never had a connection."""
+        ask = request.ask
+        times = (request.scheduled_s, began_s, MISSING, MISSING, MISSING, now)
+        head = (request.phase, end, 0, request.url, ask.lora, ask.turn)
+        counts = (ask.output_tokens, ask.prompt_tokens, 0, 0, 0, 0, 0, 0)
+        self._trail.request(head, b"", times, counts, None)
 
     # --- what streams report
 
@@ -136,7 +151,7 @@ class Driver(ABC):
         self._record(stream, request, end)
         if end is End.OK:
             self.last_ok_s = stream.done_s
-            self.tokens += stream.usage["completion_tokens"]
+            self.tokens += stream.usage.output_tokens
             self.token_chunks += len(stream.gaps) + 1
         elif end is not End.CUT and stream.example:
             text = stream.example.decode(errors="replace")
@@ -144,19 +159,24 @@ class Driver(ABC):
         self._account(request, end, stream.done_s)
 
     def _record(self, stream: Stream, request: Request, end: End) -> None:
+        ask = request.ask
         began = bool(stream.first_s)
         times = (
             request.scheduled_s,
             stream.sent_s,
-            stream.first_s if began else MISSING,
+            stream.first_s or MISSING,
+            stream.content_s or MISSING,
             stream.last_s if began else MISSING,
             stream.done_s or perf_counter(),
         )
         ok = end is End.OK
-        usage = stream.usage if ok else {"prompt_tokens": 0, "completion_tokens": 0}
-        chunks = len(stream.gaps) + began
-        counts = (request.tokens, usage["prompt_tokens"], usage["completion_tokens"], chunks)
-        head = (request.phase, end, stream.status, request.url)
+        usage = stream.usage if ok else NOTHING
+        counts = (
+            *(ask.output_tokens, ask.prompt_tokens, usage.input_tokens, usage.cached_tokens),
+            *(usage.output_tokens, len(stream.gaps) + began),
+            *(stream.reasoning_chunks, stream.tool_chunks),
+        )
+        head = (request.phase, end, stream.status, request.url, ask.lora, ask.turn)
         gaps = stream.gaps if ok and request.phase is Phase.MEASURED else None
         self._trail.request(head, stream.replica, times, counts, gaps)
 
@@ -196,11 +216,12 @@ class Driver(ABC):
                 self._streams.discard(stream)
 
     def _overdue(self, stream: Stream, request: Request, now: float) -> End | None:
-        if now - stream.heard_s > self.job.stall_timeout_s:
-            return End.STALL
-        if now - stream.sent_s > self.job.request_timeout_s:
+        access = self.job.access
+        if now - max(stream.heard_s, stream.last_s) > access.stall_timeout_s:
+            return End.STALL if stream.status else End.NO_ANSWER
+        if now - stream.sent_s > access.request_timeout_s:
             return End.TIMEOUT
-        if len(stream.gaps) > 4 * request.tokens + 64:
+        if len(stream.gaps) > 4 * request.ask.output_tokens + 64:
             return End.TOO_LONG
         return None
 
@@ -225,9 +246,7 @@ class Driver(ABC):
         now = perf_counter()
         for task, request in list(self._opening.items()):
             task.cancel()
-            times = (request.scheduled_s, MISSING, MISSING, MISSING, now)
-            head = (request.phase, End.CUT, 0, request.url)
-            self._trail.request(head, b"", times, (request.tokens, 0, 0, 0), None)
+            self._unanswered(request, End.CUT, MISSING, now)
             self._account(request, End.CUT, now)
         for stream in list(self._streams):
             stream.fail(End.CUT)

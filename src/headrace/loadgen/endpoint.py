@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urlsplit
 
 from headrace.errors import HeadraceError, InputError
 
-EXAMPLE = "expected http://HOST:PORT or https://HOST, with or without /v1"
+EXAMPLE = "expected http://HOST:PORT, https://HOST (with or without /v1) or unix:///PATH"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One server. `prefix` is the path before `/v1`; `address` is the resolved host."""
+    """One server. `prefix` is the path before `/v1`; `address` is the resolved host.
+
+    `socket` is the path of a Unix socket, where the server listens on one.
+    """
 
     host: str
     port: int
     tls: bool
     prefix: str
     address: str = ""
+    socket: str = ""
 
     @property
     def origin(self) -> str:
         """`http://host:port`, for messages."""
+        if self.socket:
+            return f"unix://{self.socket}"
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
     @property
@@ -35,6 +41,8 @@ class Endpoint:
 
 def parse_endpoint(url: str) -> Endpoint:
     """The parts of a base URL. Raises InputError with what was expected; contacts nothing."""
+    if url.startswith("unix:"):
+        return _unix(url)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -44,6 +52,13 @@ def parse_endpoint(url: str) -> Endpoint:
     tls = parts.scheme == "https"
     prefix = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return Endpoint(parts.hostname or "", port or (443 if tls else 80), tls, prefix)
+
+
+def _unix(url: str) -> Endpoint:
+    path = url.removeprefix("unix:").removeprefix("//")
+    if not path.startswith("/"):
+        raise InputError(f"--url {url}: expected an absolute path", hint=EXAMPLE)
+    return Endpoint("localhost", 80, tls=False, prefix="", socket=path)
 
 
 def _check(url: str, parts: SplitResult) -> None:
@@ -63,6 +78,8 @@ def resolve(endpoint: Endpoint) -> Endpoint:
 
     Raises HeadraceError when the name does not resolve.
     """
+    if endpoint.socket:
+        return endpoint
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -72,4 +89,4 @@ def resolve(endpoint: Endpoint) -> Endpoint:
         ) from error
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
     address = str(found[0][4][0])
-    return Endpoint(endpoint.host, endpoint.port, endpoint.tls, endpoint.prefix, address)
+    return replace(endpoint, address=address)

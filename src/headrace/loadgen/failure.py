@@ -19,7 +19,7 @@ class End(IntEnum):
     TIMEOUT = 5
     """The whole request took longer than allowed."""
     STALL = 6
-    """Nothing arrived for too long."""
+    """The stream began, then nothing arrived for too long."""
     RESET = 7
     """The connection was closed before the first event."""
     CUT_STREAM = 8
@@ -44,6 +44,10 @@ class End(IntEnum):
     """The server reported an error inside the stream."""
     HTTP = 18
     """A status other than 200: named with it, `http_503`."""
+    WRONG_LENGTH = 19
+    """The body is longer or shorter than its Content-Length says."""
+    NO_ANSWER = 20
+    """The connection was taken, but no complete response head came: a hung or half-open server."""
 
 
 def end_name(end: int, status: int) -> str:

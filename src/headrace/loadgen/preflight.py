@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,11 +92,14 @@ def _get(endpoint: Endpoint, path: str, key: str | None) -> tuple[bool, bytes]:
         connection.close()
 
 
-def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
+def _connect(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> http.client.HTTPConnection:
     kind = http.client.HTTPSConnection if endpoint.tls else http.client.HTTPConnection
-    connection = kind(endpoint.host, endpoint.port, timeout=TIMEOUT_S)
+    connection = kind(endpoint.host, endpoint.port, timeout=timeout_s)
     try:
-        connection.connect()
+        if endpoint.socket:
+            connection.sock = _unix_socket(endpoint.socket, timeout_s)
+        else:
+            connection.connect()
     except ssl.SSLError as error:
         raise HeadraceError(
             f"{endpoint.origin}: TLS failed: {error.reason or error}",
@@ -107,6 +111,13 @@ def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
             hint="start the server first, or correct --url",
         ) from error
     return connection
+
+
+def _unix_socket(path: str, timeout_s: float) -> socket.socket:
+    wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    wire.settimeout(timeout_s)
+    wire.connect(path)
+    return wire
 
 
 def _why(error: OSError) -> str:

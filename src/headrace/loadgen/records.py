@@ -2,9 +2,13 @@
 
 Columns of the parquet file, one row per request, times in seconds since the start of the load:
 `phase` (warmup, measured, fill), `error` (null when it completed, `cut` when the measurement ended
-first), `status`, `worker`, `url` (its place in the list), `replica`, `scheduled_s`, `sent_s`,
-`first_token_s`, `last_token_s`, `done_s`, `asked_tokens`, `input_tokens`, `output_tokens`,
-`chunks`, `counted` (completed in the measured window: what the latencies are made of).
+first), `status`, `worker`, `url` (its place in the list), `replica`, `lora` (1 + its place in the
+list, 0 without), `turn` (of its conversation, from 0), `scheduled_s`, `sent_s`, `first_token_s`,
+`first_content_s` (chat: the first token that is neither reasoning nor a tool call),
+`last_token_s`, `done_s`, `asked_tokens`, `prompt_tokens` (as sent; 0 where only the server can
+count), `input_tokens`, `cached_tokens` (as far as the server tells), `output_tokens`, `chunks`,
+`reasoning_chunks`, `tool_chunks`, `counted` (completed in the measured window: what the latencies
+are made of).
 
 `timeline.parquet` has one row per quarter of a second: `at_s` (the end of the bin), `output_tok_s`
 (chunks that arrived in the bin, warm-up and fill included, times the run's tokens per chunk),
@@ -22,7 +26,17 @@ import numpy.typing as npt
 
 from headrace.loadgen.failure import End, end_name
 from headrace.loadgen.schedule import Phase
-from headrace.loadgen.trail import GAPS, LAGS, ROW, ROWS, TICK_FIELDS, TICKS, trail_path
+from headrace.loadgen.trail import (
+    COUNTS,
+    GAPS,
+    LAGS,
+    ROW,
+    ROWS,
+    TICK_FIELDS,
+    TICKS,
+    TIMES,
+    trail_path,
+)
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -33,21 +47,14 @@ ROW_DTYPE = np.dtype(
         ("end", "u1"),
         ("status", "<u2"),
         ("url", "<u2"),
-        ("_", "<u2"),
+        ("lora", "<u2"),
+        ("turn", "<u2"),
         ("replica", "S16"),
-        ("scheduled_s", "<f8"),
-        ("sent_s", "<f8"),
-        ("first_token_s", "<f8"),
-        ("last_token_s", "<f8"),
-        ("done_s", "<f8"),
-        ("asked_tokens", "<u4"),
-        ("input_tokens", "<u4"),
-        ("output_tokens", "<u4"),
-        ("chunks", "<u4"),
+        *((name, "<f8") for name in TIMES),
+        *((name, "<u4") for name in COUNTS),
         ("gap_start", "<u8"),
     ]
 )
-TIMES = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "done_s")
 TIMELINE_S = 0.25
 
 
@@ -130,10 +137,8 @@ def write_records(records: Records, counted: Mask, path: Path) -> None:
     """Write `records.parquet`."""
     rows = records.rows
     columns = {name: np.ascontiguousarray(rows[name]) for name in TIMES}
-    columns |= {
-        name: rows[name].astype(np.int32)
-        for name in ("status", "url", "asked_tokens", "input_tokens", "output_tokens", "chunks")
-    }
+    columns |= {name: rows[name].astype(np.int32) for name in ("status", "url", "lora", "turn")}
+    columns |= {name: rows[name].astype(np.int64) for name in COUNTS}
     columns["phase"] = np.array([phase.name.lower() for phase in Phase], object)[rows["phase"]]
     columns["error"] = _errors(rows)
     columns["replica"] = rows["replica"].astype("U16").astype(object)
@@ -145,7 +150,7 @@ def write_records(records: Records, counted: Mask, path: Path) -> None:
     _copy(
         columns,
         "phase, nullif(error, '') as error, status, worker, url, nullif(replica, '') as replica, "
-        f"{times}, asked_tokens, input_tokens, output_tokens, chunks, counted",
+        f"lora, turn, {times}, {', '.join(COUNTS)}, counted",
         "order by done_s",
         path,
     )

@@ -8,7 +8,9 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 
 from headrace.errors import InputError
@@ -19,11 +21,11 @@ from headrace.loadgen.crew import Crew
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.environment import environment
 from headrace.loadgen.failure import End
-from headrace.loadgen.job import Job
 from headrace.loadgen.preflight import api_key, check_servers
 from headrace.loadgen.progress import Progress
 from headrace.loadgen.records import Mask, Records, load_records, write_records, write_timeline
-from headrace.loadgen.schedule import WARMUP_SHARE, Phase
+from headrace.loadgen.schedule import Phase
+from headrace.loadgen.share import make_jobs
 from headrace.loadgen.simulated import fell_behind, given_up_s
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Client, Concurrency, Requests, Summary
@@ -106,40 +108,6 @@ def _work_folder(out_dir: Path) -> Path:
         ) from error
 
 
-def make_jobs(spec: BenchSpec, endpoints: list[Endpoint], folder: Path) -> list[Job]:
-    """Each worker's share; no more workers than there is work for."""
-    workers = min(spec.processes, spec.concurrency or spec.processes)
-    asked_s = spec.duration_s or (spec.requests or 0) / (spec.request_rate or 1.0)
-    open_and_spread = spec.request_rate is not None and spec.start == "spread"
-    return [
-        Job(
-            index=index,
-            workers=workers,
-            folder=str(folder),
-            endpoints=endpoints,
-            model=spec.model,
-            input_tokens=spec.input_tokens,
-            output_tokens=spec.output_tokens,
-            concurrency=spec.concurrency,
-            request_rate=spec.request_rate,
-            requests=spec.requests,
-            warmup_s=WARMUP_SHARE * asked_s if open_and_spread else 0.0,
-            spread=spec.start == "spread",
-            seed=spec.seed,
-            prefix_hit_rate=spec.prefix_hit_rate,
-            token_ids=spec.token_ids,
-            chat=spec.endpoint == "chat",
-            temperature=spec.temperature,
-            api_key_env=spec.api_key_env,
-            connect_timeout_s=spec.connect_timeout_s,
-            stall_timeout_s=spec.stall_timeout_s,
-            request_timeout_s=spec.request_timeout_s,
-            cpu=spec.cpus[index % len(spec.cpus)] if spec.cpus else None,
-        )
-        for index in range(workers)
-    ]
-
-
 def _examples(folder: Path) -> dict[str, str]:
     """What servers said when requests failed: the first answer of each kind."""
     found: dict[str, str] = {}
@@ -176,7 +144,7 @@ def summarize(
     examples: dict[str, str],
 ) -> Summary:
     """The figures of one window of the records."""
-    open_loop = spec.request_rate is not None
+    open_loop = spec.open_loop
     times = metrics.request_times(records, window.completed, open_loop=open_loop)
     latency = metrics.latency(times, records.gaps_of(window.completed))
     counted = metrics.tokens(records, window.completed)
@@ -192,7 +160,7 @@ def summarize(
         lag_p99_ms=client.lag_ms.p99,
         latency=latency,
         concurrency_mean=mean,
-        input_tokens_mean=counted.input / completed if completed else 0.0,
+        **_told(records, window),
         troubles=troubles,
         warmup_errors=metrics.errors(records, _failed_warmup(records)),
     )
@@ -216,6 +184,19 @@ def summarize(
         per_replica=metrics.per_replica(records, window.completed),
         environment=environment(spec),
     )
+
+
+def _told(records: Records, window: Window) -> dict[str, Any]:
+    """What was sent against what the servers counted, over completed requests."""
+    rows = records.rows[window.completed]
+    known = rows[rows["prompt_tokens"] > 0]
+    chunks = int(rows["chunks"].sum(dtype=np.int64))
+    output = int(rows["output_tokens"].sum(dtype=np.int64))
+    return {
+        "input_tokens": int(known["input_tokens"].sum(dtype=np.int64)),
+        "prompt_tokens": int(known["prompt_tokens"].sum(dtype=np.int64)),
+        "tokens_per_chunk": output / chunks if chunks else 1.0,
+    }
 
 
 def _failed_warmup(records: Records) -> Mask:

@@ -1,10 +1,11 @@
-"""Which request goes next, and when."""
+"""What requests are for, how many there are, and how the first of them are spread."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from bisect import bisect_right
 from enum import IntEnum
+from itertools import accumulate
 
 WARMUP_SHARE = 0.1
 """Open loop: arrivals go on for this share of the measurement before it begins."""
@@ -24,31 +25,24 @@ def share(total: int, index: int, workers: int) -> int:
     return total // workers + (index < total % workers)
 
 
-def spread_lengths(output_tokens: int, slots: int, seed: int) -> list[int]:
-    """Output lengths of the first wave: stratified over 1..output_tokens, then shuffled.
+def spread_lengths(table: list[int], slots: int, seed: int) -> list[int]:
+    """Output lengths of the first wave: what is left of answers in a steady state.
 
-    Streams that start together with these lengths end evenly spread over one full stream, so the
-    requests that follow keep the fleet in its steady mix of prefill and decode.
+    `table` holds equally likely lengths. A stream that is looked at in a steady state is a long
+    one as often as long ones take up time, and anywhere between its start and its end. Both are
+    stratified, then shuffled: streams that start together with these lengths end evenly spread,
+    and the requests that follow keep the fleet in its steady mix of prefill and decode.
     """
     source = random.Random(f"{seed}/spread")
-    lengths = [
-        1 + min(output_tokens - 1, int((slot + source.random()) * output_tokens / slots))
-        for slot in range(slots)
-    ]
+    sums = list(accumulate(table))
+    lengths = []
+    for slot in range(slots):
+        place = (slot + source.random()) / slots * sums[-1]
+        which = min(len(table) - 1, bisect_right(sums, place))
+        before = sums[which - 1] if which else 0
+        lengths.append(1 + min(table[which] - 1, int(place - before)))
     source.shuffle(lengths)
     return lengths
-
-
-def poisson_offsets(rate: float, seed: str) -> Iterator[float]:
-    """Offsets in seconds of Poisson arrivals at `rate` per second, without end.
-
-    Several workers with a part of the rate each make one Poisson stream of the whole rate.
-    """
-    source = random.Random(seed)
-    offset_s = 0.0
-    while True:
-        offset_s += source.expovariate(rate)
-        yield offset_s
 
 
 class Quota:

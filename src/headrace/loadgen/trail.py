@@ -6,9 +6,15 @@ import struct
 from array import array
 from pathlib import Path
 
-ROW = struct.Struct("<BBHHH16sdddddIIIIQ")
-"""phase, end, status, url, slot-free padding, replica, scheduled_s, sent_s, first_token_s,
-last_token_s, done_s, asked_tokens, input_tokens, output_tokens, chunks, first gap's place."""
+ROW = struct.Struct("<BBHHHH16s6d8IQ")
+"""phase, end, status, url, lora, turn, replica, scheduled_s, sent_s, first_token_s,
+first_content_s, last_token_s, done_s, asked_tokens, prompt_tokens, input_tokens, cached_tokens,
+output_tokens, chunks, reasoning_chunks, tool_chunks, first gap's place."""
+COUNTS = (
+    *("asked_tokens", "prompt_tokens", "input_tokens", "cached_tokens", "output_tokens"),
+    *("chunks", "reasoning_chunks", "tool_chunks"),
+)
+TIMES = (*("scheduled_s", "sent_s", "first_token_s", "first_content_s", "last_token_s", "done_s"),)
 TICK_FIELDS = ("at_s", "cpu_s", "chunks", "running", "completed", "failed")
 ROWS, GAPS, TICKS, LAGS = "rows", "gaps", "ticks", "lags"
 MISSING = float("nan")
@@ -35,17 +41,17 @@ class Trail:
 
     def request(
         self,
-        head: tuple[int, int, int, int],
+        head: tuple[int, int, int, int, int, int],
         replica: bytes,
-        times: tuple[float, float, float, float, float],
-        counts: tuple[int, int, int, int],
+        times: tuple[float, float, float, float, float, float],
+        counts: tuple[int, int, int, int, int, int, int, int],
         gaps: array[float] | None,
     ) -> None:
-        """One request: (phase, end, status, url), its times, (asked, input, output, chunks).
+        """One request: (phase, end, status, url, lora, turn), its TIMES and its COUNTS.
 
         Gaps (s, float32) are kept only where given.
         """
-        self._rows.write(ROW.pack(*head, 0, replica, *times, *counts, self._gap_count))
+        self._rows.write(ROW.pack(*head, replica, *times, *counts, self._gap_count))
         if gaps is not None:
             self._gaps.write(gaps)
             self._gap_count += len(gaps)

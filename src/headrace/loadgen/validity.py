@@ -20,6 +20,8 @@ FAILED_SHARE_MAX = 0.01
 INPUT_TOLERANCE = 0.01
 """How far the mean prompt length that the server counted may be from the asked one."""
 WINDOW_MIN_S = 0.05
+TOKENS_PER_CHUNK_MIN = 0.98
+"""Chunks bring a token or more each; a few empty ones are no reason against a run."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,11 @@ class Evidence:
     lag_p99_ms: float
     latency: Latency | None
     concurrency_mean: float
-    input_tokens_mean: float
+    input_tokens: int
+    """Of the requests whose prompt length is known: what the server counted, and"""
+    prompt_tokens: int
+    """what was sent."""
+    tokens_per_chunk: float
     troubles: list[str]
     """What went wrong outside the figures: interrupted, a worker died, gave up."""
     warmup_errors: dict[str, int]
@@ -87,7 +93,7 @@ def _client(seen: Evidence) -> list[str]:
 
 def _load(spec: BenchSpec, seen: Evidence) -> list[str]:
     reasons = []
-    held = spec.concurrency is not None and spec.start == "spread"
+    held = spec.start == "spread" and spec.turns == 1 and spec.dataset is None
     if held and spec.concurrency is not None:
         off = seen.concurrency_mean / spec.concurrency - 1
         if abs(off) > CONCURRENCY_TOLERANCE:
@@ -95,10 +101,15 @@ def _load(spec: BenchSpec, seen: Evidence) -> list[str]:
                 f"the load was not held: {seen.concurrency_mean:.1f} requests in flight on "
                 f"average, {spec.concurrency} asked"
             )
-    off = seen.input_tokens_mean / spec.input_tokens - 1
-    if spec.endpoint == "completions" and abs(off) > INPUT_TOLERANCE:
+    off = seen.input_tokens / seen.prompt_tokens - 1 if seen.prompt_tokens else 0.0
+    if abs(off) > INPUT_TOLERANCE:
         reasons.append(
-            f"the server counted {seen.input_tokens_mean:.0f} prompt tokens on average, "
-            f"{spec.input_tokens} were sent"
+            f"the server counted {seen.input_tokens / seen.completed:.0f} prompt tokens on "
+            f"average, {seen.prompt_tokens / seen.completed:.0f} were sent"
+        )
+    if seen.tokens_per_chunk < TOKENS_PER_CHUNK_MIN:
+        reasons.append(
+            f"the server sent more chunks than it counted tokens ({seen.tokens_per_chunk:.2f} "
+            "tokens per chunk): its usage block is not to be trusted"
         )
     return reasons

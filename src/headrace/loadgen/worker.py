@@ -21,11 +21,11 @@ import uvloop
 
 from headrace.loadgen.closed import ClosedLoop
 from headrace.loadgen.driver import Driver
+from headrace.loadgen.head import request_heads
 from headrace.loadgen.job import GO, Job, decode
 from headrace.loadgen.lag import Heartbeat
 from headrace.loadgen.live import Field, Page
 from headrace.loadgen.open import OpenLoop
-from headrace.loadgen.prompts import request_heads
 from headrace.loadgen.trail import Trail
 
 PUBLISH_EVERY, TICK_EVERY, SWEEP_EVERY = 5, 25, 50
@@ -60,9 +60,9 @@ class Worker:
         self._leave(driver)
 
     def _driver(self) -> Driver:
-        name = self.job.api_key_env
+        name = self.job.access.api_key_env
         heads = request_heads(self.job, os.environ[name].strip() if name else None)
-        kind = ClosedLoop if self.job.concurrency is not None else OpenLoop
+        kind = ClosedLoop if self.job.arrivals.concurrency is not None else OpenLoop
         return kind(self.job, self.trail, heads)
 
     def _beat(self, driver: Driver) -> None:
