@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import subprocess
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import orjson
+from loadgen_tools.paced import serving, stats
 
-from headrace.errors import HeadraceError
 from headrace.loadgen.progress import Progress
 from headrace.loadgen.run import run_bench
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Summary
 
-SOURCE = Path(__file__).parent / "paced_server.c"
 CHUNKS_PER_CORE = 100_000
 
 
@@ -35,15 +31,11 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server, url = _serve(folder, options)
         watcher = _Memory()
-        try:
+        with serving(folder, options.ttft_ms, options.itl_ms, options.server_cpu) as url:
             summary = run_bench(_spec(url, options), folder / "run", progress=watcher)
-            stats = orjson.loads(urllib.request.urlopen(f"{url}/stats").read())
-        finally:
-            server.kill()
-            server.wait()
-    _print(summary, stats, watcher, options)
+            seen = stats(url)
+    _print(summary, seen, watcher, options)
 
 
 def _options() -> argparse.Namespace:
@@ -60,19 +52,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--server-cpu", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def _serve(folder: Path, options: argparse.Namespace) -> tuple[subprocess.Popen[str], str]:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise HeadraceError("no C compiler for the paced server", hint="install gcc or clang")
-    binary = folder / "paced_server"
-    subprocess.run([compiler, "-O2", "-o", str(binary), str(SOURCE)], check=True)
-    times = [str(int(ms * 1000)) for ms in (options.ttft_ms, options.itl_ms)]
-    server = subprocess.Popen([str(binary), "0", *times], stdout=subprocess.PIPE, text=True)
-    os.sched_setaffinity(server.pid, {options.server_cpu})
-    assert server.stdout is not None
-    return server, f"http://127.0.0.1:{server.stdout.readline().strip()}"
 
 
 def _spec(url: str, options: argparse.Namespace) -> BenchSpec:

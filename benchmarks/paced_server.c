@@ -3,7 +3,8 @@
  * k * --itl-us later, whatever happened before. One thread, epoll, no prompts read, no model.
  *
  * usage: paced_server PORT TTFT_US ITL_US   (port 0: a free one; it is printed)
- * GET /stats: {"requests", "open", "open_max", "late_ms": {"p50", "p99"}} of its own writes.
+ * GET /stats: {"requests", "open", "open_max", "open_mean" (from the first request to the last chunk),
+ * "chunks", "late_ms": {"p50", "p99"}} of its own writes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -45,6 +46,8 @@ static conn conns[MAX_FD];
 static queue firsts, nexts;
 static int64_t ttft_us, itl_us;
 static long requests, open_now, open_max, late[BUCKETS + 1], late_count;
+static int64_t first_us, last_us, counted_us;
+static double open_us; /* integral of open streams over time */
 static char chunk[512];
 static int chunk_bytes, poller;
 
@@ -54,11 +57,19 @@ static int64_t now_us(void) {
     return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
 
+/* Call before open_now changes. */
+static void count_open(void) {
+    int64_t now = now_us();
+    if (counted_us) open_us += (double)open_now * (now - counted_us);
+    counted_us = now;
+}
+
 static void push(queue *q, event e) { q->ring[q->tail++ & (QUEUE - 1)] = e; }
 static event *peek(queue *q) { return q->head == q->tail ? NULL : &q->ring[q->head & (QUEUE - 1)]; }
 
 static void drop(int fd) {
     conn *c = &conns[fd];
+    count_open();
     open_now -= c->streaming;
     free(c->in);
     uint32_t life = c->life + 1;
@@ -79,12 +90,16 @@ static double percentile(double share) {
 }
 
 static void answer_get(int fd, const char *head) {
-    char body[256], out[512];
+    char body[512], out[1024];
     if (strncmp(head, "GET /stats", 10) == 0)
         snprintf(body, sizeof body,
-                 "{\"requests\":%ld,\"open\":%ld,\"open_max\":%ld,"
-                 "\"late_ms\":{\"p50\":%.1f,\"p99\":%.1f}}",
-                 requests, open_now, open_max, percentile(0.5), percentile(0.99));
+                 "{\"requests\":%ld,\"open\":%ld,\"open_max\":%ld,\"open_mean\":%.1f,"
+                 "\"chunks\":%ld,\"late_ms\":{\"p50\":%.1f,\"p99\":%.1f}}",
+                 requests, open_now, open_max,
+                 last_us > first_us ? open_us / (last_us - first_us) : 0.0, late_count,
+                 percentile(0.5), percentile(0.99));
+    else if (strncmp(head, "GET /v1/models", 14) == 0)
+        strcpy(body, "{\"object\":\"list\",\"data\":[{\"id\":\"model\",\"object\":\"model\"}]}");
     else
         strcpy(body, "{}");
     int n = snprintf(out, sizeof out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -104,6 +119,8 @@ static void begin(int fd, const char *body, size_t bytes) {
             c->prompt_tokens += *prompt == ',';
     c->streaming = 1;
     requests++;
+    count_open();
+    if (!first_us) first_us = counted_us;
     if (++open_now > open_max) open_max = open_now;
     push(&firsts, (event){now_us() + ttft_us, fd, c->life});
 }
@@ -151,6 +168,8 @@ static void emit(event e) {
                         c->prompt_tokens, c->sent, c->prompt_tokens + c->sent);
         n += sprintf(out + n, "%x\r\n%s\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n", u, usage);
         c->streaming = 0;
+        count_open();
+        last_us = counted_us;
         open_now--;
     } else
         push(&nexts, (event){e.due_us + itl_us, e.fd, e.life});

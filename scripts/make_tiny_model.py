@@ -147,7 +147,7 @@ def write_weights(folder: Path) -> None:
 
 def write_tokenizer(folder: Path) -> None:
     """Byte-level BPE over text made here, and words until the vocabulary is full."""
-    from tokenizers import (  # type: ignore[import-not-found]
+    from tokenizers import (
         Tokenizer,
         decoders,
         models,

@@ -53,6 +53,9 @@ class Server:
             return True
         length = int(head.lower().split("content-length:")[1].split()[0])
         body = json.loads(await reader.readexactly(length))
+        if head.startswith("POST /tokenize"):
+            writer.write(self._count(body))
+            return True
         self.requests.append(body)
         self.heads.append(head)
         how = body["model"]
@@ -70,9 +73,28 @@ class Server:
         if path == "/stats":
             seen = {"requests": len(self.requests), "open_max": self.open_max}
             status, answer = "200 OK", json.dumps({**seen, "connections": self.connections})
+        elif path == "/metrics" and self.version:
+            status, answer = "200 OK", self._metrics()
         elif path == "/version" and self.version:
             status, answer = "200 OK", json.dumps({"version": self.version})
         return f"HTTP/1.1 {status}\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode()
+
+    def _metrics(self) -> str:
+        lines = ["# TYPE vllm:num_requests_running gauge"]
+        lines += [f"vllm:num_requests_running {self.open}"]
+        lines += [
+            "# TYPE vllm:prefix_cache_queries counter",
+            "# TYPE vllm:prefix_cache_hits counter",
+        ]
+        lines += [f"vllm:prefix_cache_queries_total {4 * len(self.requests)}"]
+        lines += [f"vllm:prefix_cache_hits_total {len(self.requests)}"]
+        return "\n".join(lines) + "\n"
+
+    def _count(self, body: dict) -> bytes:
+        """A token a word, and in a chat two for the template."""
+        said = body.get("prompt") or body["messages"][0]["content"]
+        answer = json.dumps({"count": len(said.split()) + 2 * ("messages" in body)})
+        return f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode()
 
     async def _answer(self, how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
         if how in ANSWERS:
@@ -108,7 +130,11 @@ class Server:
         said = "".join(message["content"] for message in body.get("messages", []))
         prompt = body.get("prompt") or said.split()
         prompt = prompt if isinstance(prompt, list) else prompt.split()
-        counts = {"prompt_tokens": len(prompt), "completion_tokens": sent - (how == "short")}
+        template = 2 * ("messages" in body and how == "counted")
+        counts = {
+            "prompt_tokens": len(prompt) + template,
+            "completion_tokens": sent - (how == "short"),
+        }
         if how != "no-usage":
             self._chunk(writer, {"choices": [], "usage": counts})
         writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
@@ -152,9 +178,13 @@ def _piece(how: str, body: dict, sent: int) -> dict:
 
 
 @contextlib.asynccontextmanager
-async def running(server: Server | None = None, tls: ssl.SSLContext | None = None):
-    """A server in this loop, and its port."""
+async def running(
+    server: Server | None = None, tls: ssl.SSLContext | None = None, path: str | None = None
+):
+    """A server in this loop, and its port; on a Unix socket too when a path is given."""
     paced = server or Server()
+    if path:
+        await asyncio.start_unix_server(paced.serve, path)
     listener = await asyncio.start_server(paced.serve, "127.0.0.1", 0, backlog=1024, ssl=tls)
     try:
         yield paced, listener.sockets[0].getsockname()[1]
@@ -166,11 +196,13 @@ async def running(server: Server | None = None, tls: ssl.SSLContext | None = Non
 
 
 async def main() -> None:
-    tls = None
-    if len(sys.argv) > 2:
+    tls, path = None, None
+    if len(sys.argv) > 2 and sys.argv[2].endswith(".sock"):
+        path = sys.argv[2]
+    elif len(sys.argv) > 2:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(sys.argv[2])
-    async with running(tls=tls) as (server, port):
+    async with running(tls=tls, path=path) as (server, port):
         server.version = sys.argv[1] if len(sys.argv) > 1 else None
         print(port, flush=True)
         await asyncio.sleep(240)

@@ -42,7 +42,7 @@ def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Re
             trail.close()
         return start_s
 
-    return load_records(folder, 1, uvloop.run(run()))
+    return load_records(folder, [uvloop.run(run())])
 
 
 async def until_over(driver: Driver, start_s: float) -> None:
@@ -71,7 +71,7 @@ def test_latencies_are_the_servers_schedule(tmp_path: Path) -> None:
     assert rows["input_tokens"].tolist() == [40] * 6
     assert rows["chunks"].tolist() == [6] * 6
     assert set(rows["replica"].tolist()) == {b"r7"}
-    gaps_s = records.gaps_of(np.ones(6, bool))
+    gaps_s = records.gaps_by_row(np.ones(6, bool))
     assert len(gaps_s) == 30
     assert gaps_s.sum() == pytest.approx(span_s.sum(), rel=1e-3)
 
@@ -236,4 +236,4 @@ def answered(folder: Path, stream: bytes, step: int) -> Any:
         await asyncio.sleep(0.005)
         return 0.0
 
-    return load_records(folder, 1, uvloop.run(run())).rows[0]
+    return load_records(folder, [uvloop.run(run())]).rows[0]

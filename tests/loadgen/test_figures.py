@@ -187,7 +187,7 @@ def test_answers_of_one_token_have_no_tpot(tmp_path: Path) -> None:
     found.rows["output_tokens"] = found.rows["chunks"] = 1
     times = metrics.request_times(found, found.ended(End.OK), open_loop=False)
     assert np.isnan(times.tpot_ms).all()
-    shown = metrics.latency(times, found.gaps_of(found.ended(End.OK)))
+    shown = metrics.latency(times, found.gaps_by_row(found.ended(End.OK)))
     assert shown is not None
     assert shown.tpot.max == shown.itl.max == 0.0
 

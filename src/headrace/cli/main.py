@@ -28,6 +28,8 @@ VERBS: dict[str, str] = {
     "logs": "Show a running fleet's logs.",
     "down": "Drain and stop a running fleet.",
     "bench": "Load any OpenAI-compatible server and measure it.",
+    "compare": "Compare two measurements, with intervals on the differences.",
+    "export": "Write a measurement as the JSON of vLLM's bench or guidellm.",
     "report": "Write an HTML report of one run, or of several side by side.",
     "simulate": "Simulate a planned fleet: scaling, policies, failures, cost.",
     "validate": "Predict measured points and show the errors by cell.",

@@ -57,7 +57,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")] = False,
 ) -> None:
     """Plan, start, load, prove and report a fleet, then stop it."""
-    from headrace.cli.bench import judge
+    from headrace.cli.measure import judge
     from headrace.runs import new_run_dir
 
     if duration is not None and duration <= 0:
@@ -107,7 +107,7 @@ def _plan(fleet: Fleet, fleet_file: Path) -> Plan:
 
 def execute(planned: Plan, run_dir: Path, options: RunOptions, *, force: bool) -> Summary:
     """Start the planned fleet, load it, stop it whatever happens; files are left in `run_dir`."""
-    from headrace.cli.bench import bench_with_progress
+    from headrace.cli.measure import bench_with_progress
     from headrace.proof.compare import bench_spec, with_plan
     from headrace.runs import write_plan_files
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from headrace.loadgen.crew import Crew
+from headrace.loadgen.crew import Workers
 from headrace.loadgen.live import Field
 from headrace.loadgen.progress import Progress
 from headrace.loadgen.spec import BenchSpec
@@ -40,7 +40,7 @@ class Watch:
     """Polls the workers' counters. It reads shared pages, so that no worker waits for it."""
 
     spec: BenchSpec
-    crew: Crew
+    crew: Workers
     start_s: float
     show: Callable[[Progress], None] | None
     _past: deque[tuple[float, float]] = field(default_factory=deque)

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from headrace.errors import HeadraceError
 from headrace.loadgen.job import GO, STOP, Job, encode
@@ -15,6 +16,22 @@ from headrace.loadgen.worker import page_path
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+
+
+class Workers(Protocol):
+    """The processes that load, wherever they run."""
+
+    def values(self, field: Field) -> list[float]:
+        """A counter of each worker; times on this machine's perf_counter clock."""
+
+    def total(self, field: Field) -> float:
+        """A counter summed over the workers."""
+
+    def dead(self) -> list[str]:
+        """Workers that ended although nobody told them to, and their last words."""
+
+    def stop(self) -> None:
+        """Tell all to stop, and wait until their files are in the folder."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +70,8 @@ class Crew:
         """A counter of each worker."""
         return [member.page[field] for member in self._members]
 
-    def go(self, lead_s: float = 0.05) -> float:
-        """Let all workers start together once all are ready; returns when (perf_counter clock).
-
-        Raises HeadraceError when one cannot start.
-        """
+    def await_ready(self) -> None:
+        """Return once all workers are ready. Raises HeadraceError when one cannot start."""
         deadline_s = time.perf_counter() + READY_TIMEOUT_S
         while min(self.values(Field.READY)) == 0:
             if self.dead():
@@ -68,9 +82,14 @@ class Crew:
                     hint="free the machine's processors, or lower --processes",
                 )
             time.sleep(0.005)
-        start_s = time.perf_counter() + lead_s
+
+    def go(self, start_s: float) -> None:
+        """Let all workers start at that time (perf_counter clock)."""
         self._tell(b"%b %.9f\n" % (GO, start_s))
-        return start_s
+
+    def starts(self, start_s: float) -> list[float]:
+        """That time on each worker's own clock."""
+        return [start_s] * len(self._members)
 
     def dead(self) -> list[str]:
         """Workers that ended although nobody told them to, and their last words."""

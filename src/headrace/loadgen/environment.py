@@ -12,7 +12,10 @@ from typing import Any
 from headrace import __version__
 from headrace.loadgen.spec import BenchSpec
 
-PRIVATE = {"urls", "api_key_env", "slo", "usd_per_hour", "model"}
+PRIVATE = {
+    *("urls", "api_key_env", "slo", "usd_per_hour", "model", "headers", "header_envs", "body"),
+    *("dataset", "tokenizer"),
+}
 
 
 def environment(spec: BenchSpec) -> dict[str, Any]:
@@ -26,7 +29,19 @@ def environment(spec: BenchSpec) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "uvloop": version("uvloop"),
-        "load": {"urls": len(spec.urls), **spec.model_dump(mode="json", exclude=PRIVATE)},
+        "load": _load(spec),
+    }
+
+
+def _load(spec: BenchSpec) -> dict[str, Any]:
+    """The spec, with files by their names only and headers and fields by theirs."""
+    load = spec.model_dump(mode="json", exclude=PRIVATE)
+    return load | {
+        "urls": len(spec.urls),
+        "dataset": spec.dataset.name if spec.dataset else None,
+        "tokenizer": Path(spec.tokenizer).name if spec.tokenizer else None,
+        "headers": sorted([*spec.headers, *spec.header_envs]),
+        "body": sorted(spec.body),
     }
 
 

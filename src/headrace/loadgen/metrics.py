@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headrace.loadgen.failure import end_name
 from headrace.loadgen.records import Floats, Mask, Records
-from headrace.loadgen.summary import Distribution, Goodput, Lag, Latency, Throughput, Tokens
+from headrace.loadgen.summary import Chunks, Distribution, Goodput, Lag, Latency, Throughput, Tokens
 from headrace.loadgen.trail import TICK_FIELDS
 from headrace.loadgen.window import Window
 from headrace.spec.slo import strictest
@@ -112,6 +112,29 @@ def errors(records: Records, failed: Mask) -> dict[str, int]:
     for name, count in sorted(named, key=lambda pair: -pair[1]):
         merged[name] = merged.get(name, 0) + count
     return merged
+
+
+def chunks(records: Records, chosen: Mask) -> Chunks | None:
+    """What came in the chunks of the chosen rows; None when there are none."""
+    rows = records.rows[chosen]
+    total = int(rows["chunks"].sum(dtype=np.int64))
+    if not total:
+        return None
+    return Chunks(
+        tokens_per_chunk=float(rows["output_tokens"].sum(dtype=np.int64)) / total,
+        reasoning=int(rows["reasoning_chunks"].sum(dtype=np.int64)),
+        tool_calls=int(rows["tool_chunks"].sum(dtype=np.int64)),
+    )
+
+
+def ttfc(records: Records, chosen: Mask, *, open_loop: bool) -> Distribution | None:
+    """Time to the first token of text, where something else came before it in any answer."""
+    rows = records.rows[chosen]
+    rows = rows[~np.isnan(rows["first_content_s"])]
+    if not (rows["reasoning_chunks"].any() or rows["tool_chunks"].any()):
+        return None
+    began_s = rows["scheduled_s"] if open_loop else rows["sent_s"]
+    return distribution((rows["first_content_s"] - began_s) * 1e3)
 
 
 def per_replica(records: Records, chosen: Mask) -> dict[str, int]:

@@ -27,6 +27,8 @@ def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
     server that cannot be reached.
     """
     key = api_key(spec.api_key_env)
+    for name in spec.header_envs.values():
+        secret(name, "--header-env")
     parsed = [parse_endpoint(url) for url in spec.urls]
     with ThreadPoolExecutor(max_workers=min(16, len(parsed))) as pool:
         endpoints = list(pool.map(resolve, parsed))
@@ -38,17 +40,20 @@ def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
 
 def api_key(name: str | None) -> str | None:
     """The key in that environment variable. Raises InputError when there is none."""
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key:
+    return None if name is None else secret(name, "--api-key-env")
+
+
+def secret(name: str, option: str) -> str:
+    """The value of an environment variable that goes into a header. Raises InputError."""
+    value = os.environ.get(name, "").strip()
+    if not value:
         raise InputError(
-            f"--api-key-env {name}: the environment variable is not set",
+            f"{option} {name}: the environment variable is not set",
             hint=f"export {name}=... in the shell that runs this",
         )
-    if not key.isascii() or not key.isprintable():
-        raise InputError(f"--api-key-env {name}: the key has characters that no header may carry")
-    return key
+    if not value.isascii() or not value.isprintable():
+        raise InputError(f"{option} {name}: the value has characters that no header may carry")
+    return value
 
 
 def engine_name(endpoint: Endpoint, key: str | None) -> str:
@@ -75,6 +80,22 @@ def fetch(endpoint: Endpoint, path: str, key: str | None) -> bytes:
         return _get(endpoint, path, key)[1]
     except HeadraceError:
         return b""
+
+
+def post(endpoint: Endpoint, path: str, body: object, key: str | None) -> tuple[int, bytes]:
+    """Status and answer of a JSON POST; status 0 when there was no answer."""
+    connection = _connect(endpoint)
+    try:
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        connection.request("POST", endpoint.prefix + path, orjson.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(PAGE_BYTES)
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
 
 
 def _get(endpoint: Endpoint, path: str, key: str | None) -> tuple[bool, bytes]:

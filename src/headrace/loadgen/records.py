@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.loadgen.failure import End, end_name
+from headrace.loadgen.parquet import write_parquet
 from headrace.loadgen.schedule import Phase
 from headrace.loadgen.trail import (
     COUNTS,
@@ -86,38 +87,37 @@ class Records:
         mask: Mask = self.rows["phase"] == phase
         return mask
 
-    def gaps_of(self, chosen: Mask) -> npt.NDArray[np.float32]:
-        """All gaps between chunks of the chosen rows (s); only completed measured rows have any."""
-        parts = []
-        for worker, gaps in enumerate(self.gaps_s):
-            rows = self.rows[chosen & (self.worker == worker)]
-            counts = np.maximum(rows["chunks"].astype(np.int64) - 1, 0)
-            starts = rows["gap_start"].astype(np.int64)
-            parts += [
-                gaps[start : start + count] for start, count in zip(starts, counts, strict=True)
-            ]
+    def gaps_by_row(self, chosen: Mask) -> npt.NDArray[np.float32]:
+        """The gaps between chunks (s), row after row; only completed measured rows have any."""
+        rows, workers = self.rows[chosen], self.worker[chosen]
+        ends = rows["gap_start"].astype(np.int64) + np.maximum(rows["chunks"].astype(np.int64), 1)
+        parts = [
+            self.gaps_s[worker][start : end - 1]
+            for worker, start, end in zip(workers, rows["gap_start"], ends, strict=True)
+        ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def load_records(folder: Path, workers: int, start_s: float) -> Records:
+def load_records(folder: Path, starts_s: list[float]) -> Records:
     """The files of all workers; rows that a dying worker wrote in part are left out.
 
-    `start_s` is the start of the load on the perf_counter clock.
+    `starts_s` is the start of the load on each worker's perf_counter clock.
     """
     assert ROW_DTYPE.itemsize == ROW.size
-    rows = [_read(trail_path(folder, ROWS, w), ROW_DTYPE, 1) for w in range(workers)]
-    merged = np.concatenate(rows)
-    for column in TIMES:
-        merged[column] -= start_s
+    workers = range(len(starts_s))
+    rows = [_read(trail_path(folder, ROWS, w), ROW_DTYPE, 1) for w in workers]
     f8 = np.dtype("<f8")
-    ticks = [_read(trail_path(folder, TICKS, w), f8, len(TICK_FIELDS)) for w in range(workers)]
-    lags = [_read(trail_path(folder, LAGS, w), f8, 2) for w in range(workers)]
-    for samples in (*ticks, *lags):
-        samples[:, 0] -= start_s
+    ticks = [_read(trail_path(folder, TICKS, w), f8, len(TICK_FIELDS)) for w in workers]
+    lags = [_read(trail_path(folder, LAGS, w), f8, 2) for w in workers]
+    for worker, start_s in enumerate(starts_s):
+        for column in TIMES:
+            rows[worker][column] -= start_s
+        ticks[worker][:, 0] -= start_s
+        lags[worker][:, 0] -= start_s
     return Records(
-        rows=merged,
-        worker=np.repeat(np.arange(workers), [len(part) for part in rows]),
-        gaps_s=[_read(trail_path(folder, GAPS, w), np.dtype("<f4"), 1) for w in range(workers)],
+        rows=np.concatenate(rows),
+        worker=np.repeat(np.array(workers), [len(part) for part in rows]),
+        gaps_s=[_read(trail_path(folder, GAPS, w), np.dtype("<f4"), 1) for w in workers],
         ticks=ticks,
         lags=lags,
     )
@@ -147,13 +147,37 @@ def write_records(records: Records, counted: Mask, path: Path) -> None:
     times = ", ".join(
         f"case when isnan({name}) then null else {name} end as {name}" for name in TIMES
     )
-    _copy(
+    write_parquet(
         columns,
         "phase, nullif(error, '') as error, status, worker, url, nullif(replica, '') as replica, "
         f"lora, turn, {times}, {', '.join(COUNTS)}, counted",
         "order by done_s",
         path,
     )
+
+
+def write_chunks(records: Records, counted: Mask, path: Path) -> None:
+    """Write `chunks.parquet`: each chunk of each counted request, as the request's place in
+    `records.parquet` (`request`), its own place (`chunk`, from 0) and `at_s`.
+    """
+    order = np.argsort(records.rows["done_s"], kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    rows = records.rows[counted]
+    counts = rows["chunks"].astype(np.int64)
+    starts = np.cumsum(counts) - counts
+    gaps_s = np.zeros(int(counts.sum()))
+    first = np.zeros(len(gaps_s), bool)
+    first[starts] = True
+    gaps_s[~first] = records.gaps_by_row(counted)
+    passed_s = np.cumsum(gaps_s)
+    at_s = passed_s - np.repeat(passed_s[starts], counts) + np.repeat(rows["first_token_s"], counts)
+    columns = {
+        "request": np.repeat(rank[counted], counts),
+        "chunk": np.arange(len(gaps_s)) - np.repeat(starts, counts),
+        "at_s": at_s,
+    }
+    write_parquet(columns, "request, chunk, at_s", "order by request, chunk", path)
 
 
 def _errors(rows: npt.NDArray[np.void]) -> npt.NDArray[np.object_]:
@@ -180,7 +204,7 @@ def write_timeline(records: Records, path: Path) -> None:
     columns |= {
         n: np.rint(sums[n][1:]).astype(np.int64) for n in ("running", "completed", "failed")
     }
-    _copy(columns, "at_s, output_tok_s, running, completed, failed", "order by at_s", path)
+    write_parquet(columns, "at_s, output_tok_s, running, completed, failed", "order by at_s", path)
 
 
 def _sampled(records: Records, field: str, at_s: Floats) -> Floats:
@@ -191,15 +215,3 @@ def _sampled(records: Records, field: str, at_s: Floats) -> Floats:
         if len(ticks):
             total += np.interp(at_s, ticks[:, 0], ticks[:, column])
     return total
-
-
-def _copy(columns: dict[str, npt.NDArray[np.generic]], select: str, order: str, path: Path) -> None:
-    import duckdb
-
-    with duckdb.connect() as database:
-        database.register("columns_", columns)
-        target = str(path).replace("'", "''")
-        database.execute(
-            f"copy (select {select} from columns_ {order}) to '{target}' "
-            "(format parquet, compression zstd)"
-        )

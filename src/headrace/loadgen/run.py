@@ -6,7 +6,9 @@ import resource
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,33 @@ from headrace.errors import InputError
 from headrace.files import replace_file
 from headrace.loadgen import metrics
 from headrace.loadgen.coordinator import Course, Watch
-from headrace.loadgen.crew import Crew
-from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.environment import environment
 from headrace.loadgen.failure import End
-from headrace.loadgen.preflight import api_key, check_servers
+from headrace.loadgen.prepare import Prepared, prepare
 from headrace.loadgen.progress import Progress
-from headrace.loadgen.records import Mask, Records, load_records, write_records, write_timeline
+from headrace.loadgen.records import (
+    Mask,
+    Records,
+    load_records,
+    write_chunks,
+    write_records,
+    write_timeline,
+)
 from headrace.loadgen.schedule import Phase
+from headrace.loadgen.scrape import Reading, Scrape, sum_up, write_scrape
 from headrace.loadgen.share import make_jobs
 from headrace.loadgen.simulated import fell_behind, given_up_s
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Client, Concurrency, Requests, Summary
+from headrace.loadgen.team import Agents, Team
 from headrace.loadgen.validity import Evidence, invalid_reasons
 from headrace.loadgen.window import Window, find_window, mean_running, most_running
 
-FILES = ("summary.json", "records.parquet", "timeline.parquet")
+ALWAYS = ("summary.json", "records.parquet", "timeline.parquet")
+AT_TIMES = ("chunks.parquet", "server.parquet")
 SPARE_FILES = 64
+LEAD_S, REMOTE_LEAD_S = 0.05, 0.5
+"""How long before the start workers are told of it."""
 
 
 def run_bench(
@@ -43,46 +55,75 @@ def run_bench(
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
     force: bool = False,
+    agents: Agents | None = None,
 ) -> Summary:
     """Load the servers, write summary.json, records.parquet and timeline.parquet, and sum up.
 
-    Setting `stop` ends the load early; the files are complete and the summary says `interrupted`.
-    Raises InputError when the input is wrong or files are in the way, HeadraceError when a server
-    cannot be reached or the workers cannot start. Requests that fail raise nothing: they are
-    counted.
+    `agents` are further machines that load along. Setting `stop` ends the load early; the files
+    are complete and the summary says `interrupted`. Raises InputError when the input is wrong or
+    files are in the way, HeadraceError when a server cannot be reached or the workers cannot
+    start. Requests that fail raise nothing: they are counted.
     """
     _check_room(out_dir, spec, force=force)
-    endpoints, engine = check_servers(spec)
-    behind_s = _behind_s(spec, endpoints, engine)
+    ready = prepare(spec)
+    behind_s = _behind_s(ready, ready.engine)
     folder = _work_folder(out_dir)
     try:
-        jobs = make_jobs(spec, endpoints, folder)
-        with Crew(jobs) as crew:
-            start_s = crew.go()
-            watch = Watch(spec, crew, start_s, progress)
-            course = watch.until_over(stop or threading.Event())
-        records = load_records(folder, len(jobs), course.start_s)
-        engine = "simulated" if course.simulated else engine
-        after_s = _behind_s(spec, endpoints, engine)
+        helpers = agents or Agents()
+        measured = _measure(ready, folder, helpers, progress, stop or threading.Event())
+        course = measured.course
+        after_s = _behind_s(ready, measured.engine)
         span_s = course.stop_s - course.start_s
         course.troubles.extend(fell_behind(behind_s, after_s, span_s))
-        return _write(spec, records, course, engine, _examples(folder), out_dir)
+        return _write(ready.spec, measured, out_dir)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _behind_s(spec: BenchSpec, endpoints: list[Endpoint], engine: str) -> float:
+@dataclass(frozen=True)
+class Measured:
+    """What a load left."""
+
+    records: Records
+    course: Course
+    engine: str
+    examples: dict[str, str]
+    readings: list[Reading]
+
+
+def _measure(
+    ready: Prepared,
+    folder: Path,
+    agents: Agents,
+    progress: Callable[[Progress], None] | None,
+    stop: threading.Event,
+) -> Measured:
+    spec = ready.spec
+    samples = ready.samples_file(folder)
+    total = spec.model_copy(update={"processes": spec.processes + agents.processes})
+    jobs = make_jobs(total, ready.endpoints, folder, samples=samples, words=ready.words)
+    scrape = Scrape(ready.endpoints, ready.key, spec.scrape_s)
+    with Team(jobs, agents, samples) as team, scrape:
+        team.await_ready()
+        start_s = time.perf_counter() + (REMOTE_LEAD_S if agents.members else LEAD_S)
+        team.go(start_s)
+        course = Watch(spec, team, start_s, progress).until_over(stop)
+        starts_s = team.starts(start_s)
+    records = load_records(folder, starts_s)
+    engine = "simulated" if course.simulated else ready.engine
+    return Measured(records, course, engine, _examples(folder), scrape.readings)
+
+
+def _behind_s(ready: Prepared, engine: str) -> float:
     """How far simulated engines are behind their schedule; 0 for real ones."""
-    if engine != "simulated":
-        return 0.0
-    return given_up_s(endpoints, api_key(spec.api_key_env))
+    return given_up_s(ready.endpoints, ready.key) if engine == "simulated" else 0.0
 
 
 def _check_room(out_dir: Path, spec: BenchSpec, *, force: bool) -> None:
     """No file is overwritten unasked, and the connections fit into the process limits."""
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir} is a file", hint="name a folder with --output")
-    there = [name for name in FILES if (out_dir / name).exists()]
+    there = [name for name in (*ALWAYS, *AT_TIMES) if (out_dir / name).exists()]
     if there and not force:
         raise InputError(
             f"{out_dir / there[0]} exists already", hint="choose another --output, or pass --force"
@@ -117,20 +158,21 @@ def _examples(folder: Path) -> dict[str, str]:
     return found
 
 
-def _write(
-    spec: BenchSpec,
-    records: Records,
-    course: Course,
-    engine: str,
-    examples: dict[str, str],
-    out_dir: Path,
-) -> Summary:
+def _write(spec: BenchSpec, measured: Measured, out_dir: Path) -> Summary:
+    records, course = measured.records, measured.course
     warm_s = None if course.warm_s is None else course.warm_s - course.start_s
     stop_s = course.stop_s - course.start_s
     window = find_window(records, warm_s, spec.duration_s, stop_s)
-    summary = summarize(spec, records, window, engine, course.troubles, examples)
+    summary = summarize(
+        spec, records, window, measured.engine, course.troubles, measured.examples
+    ).model_copy(update={"server": sum_up(measured.readings, course.start_s, window)})
+    for name in AT_TIMES:
+        (out_dir / name).unlink(missing_ok=True)
     write_records(records, window.completed, out_dir / "records.parquet")
     write_timeline(records, out_dir / "timeline.parquet")
+    write_scrape(measured.readings, course.start_s, out_dir / "server.parquet")
+    if spec.per_chunk:
+        write_chunks(records, window.completed, out_dir / "chunks.parquet")
     replace_file(out_dir / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
 
@@ -146,7 +188,7 @@ def summarize(
     """The figures of one window of the records."""
     open_loop = spec.open_loop
     times = metrics.request_times(records, window.completed, open_loop=open_loop)
-    latency = metrics.latency(times, records.gaps_of(window.completed))
+    latency = metrics.latency(times, records.gaps_by_row(window.completed))
     counted = metrics.tokens(records, window.completed)
     completed, failed = int(window.completed.sum()), int(window.failed.sum())
     rates = metrics.throughput(counted, completed, window.duration_s)
@@ -182,6 +224,11 @@ def summarize(
         goodput=metrics.goodput(times, spec.slo, failed, window.duration_s),
         usd_per_million_tokens=_usd_per_million(spec.usd_per_hour, rates.total_tok_s),
         per_replica=metrics.per_replica(records, window.completed),
+        chunks=metrics.chunks(records, window.completed),
+        cached_input_tokens=int(
+            records.rows["cached_tokens"][window.completed].sum(dtype=np.int64)
+        ),
+        ttfc_ms=metrics.ttfc(records, window.completed, open_loop=open_loop),
         environment=environment(spec),
     )
 

@@ -84,6 +84,33 @@ class Lag(_Part):
     p99: float
 
 
+class Server(_Part):
+    """What the servers' own /metrics said over the measured window, all of them together."""
+
+    urls: int
+    running_mean: float
+    waiting_mean: float
+    waiting_max: int
+    kv_usage_max: float
+    """Share of the cache in use, of the fullest server."""
+    input_tok_s: float
+    output_tok_s: float
+    preemptions: int
+    prefix_hit_rate: float | None
+    acceptance: float | None
+    """Share of drafted tokens that were accepted; None where nothing was drafted."""
+
+
+class Chunks(_Part):
+    """What came in chunks, over the completed requests."""
+
+    tokens_per_chunk: float
+    reasoning: int
+    """Chunks of a chat that brought reasoning, and"""
+    tool_calls: int
+    """those that brought a tool call; all others brought text."""
+
+
 class Client(_Part):
     """What the load generator spent."""
 
@@ -134,4 +161,12 @@ class Summary(_Part):
     per_replica: dict[str, int]
     """Completed requests by the replica that served them, where the gateway says which."""
     plan: PlanComparison | None = None
+    chunks: Chunks | None = None
+    """None when no request completed."""
+    cached_input_tokens: int = 0
+    """Input tokens that the servers' usage blocks call cached, where they say so."""
+    ttfc_ms: Distribution | None = None
+    """Chat that reasons or calls tools: from the request to its first token of text."""
+    server: Server | None = None
+    """None where no server has vLLM's /metrics, or they were not read."""
     environment: dict[str, Any]

@@ -1,0 +1,1 @@
+"""What the load generator's benchmarks share, and the other tools that they compare it with."""
