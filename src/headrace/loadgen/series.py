@@ -13,6 +13,7 @@ from headrace.errors import InputError
 from headrace.files import replace_file
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Summary
+from headrace.spec.slo import goals_of
 
 Axis = Literal["concurrency", "rate"]
 PRECISION = 0.05
@@ -117,8 +118,8 @@ def meets(slo: dict[str, float], summary: Summary) -> bool:
     if summary.latency_ms is None:
         return False
     return all(
-        getattr(summary.latency_ms, goal.removesuffix("_p99_ms")).p99 <= limit_ms
-        for goal, limit_ms in slo.items()
+        summary.latency_ms.at(goal.metric, goal.percentile) <= goal.limit_ms
+        for goal in goals_of(slo)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import Fixed
+from headrace.loadgen.lengths import as_lengths
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
 from headrace.planner.demand import Demand
@@ -18,19 +18,21 @@ def bench_spec(
 
     Raises InputError as `require_sendable`.
     """
-    fleet, chosen = plan.fleet, plan.chosen
+    fleet = plan.fleet
     workload, hardware = fleet.workload, fleet.hardware
     require_sendable(workload)
-    rate = Demand(workload).request_s
-    planned = chosen.prediction.concurrency_per_replica * chosen.layout.replicas
+    talk, rate = workload.conversation, Demand(workload).request_s
     price = plan.usd_per_gpu_hour
     return BenchSpec(
         urls=urls,
         model=plan.model,
-        input_tokens=round(workload.inputs.mean),
-        output_tokens=round(workload.outputs.mean),
+        input_tokens=workload.input_tokens,
+        output_tokens=workload.output_tokens,
+        turns=talk.turns if talk else 1,
+        think_s=talk.think_time_s if talk else 0.0,
+        endpoint="chat" if talk else "completions",
         prefix_hit_rate=workload.prefix_hit_rate,
-        concurrency=None if rate else planned,
+        concurrency=None if rate else _streams(plan),
         request_rate=rate,
         duration_s=duration_s,
         requests=requests,
@@ -39,14 +41,23 @@ def bench_spec(
     )
 
 
+def _streams(plan: Plan) -> int:
+    """Requests in flight; of conversations the users, of whom some think (Little's law)."""
+    prediction, talk = plan.chosen.prediction, plan.fleet.workload.conversation
+    in_flight = prediction.concurrency_per_replica * plan.chosen.layout.replicas
+    if talk is None:
+        return in_flight
+    followed = 1 - 1 / as_lengths(talk.turns).mean
+    return round(in_flight + prediction.request_s * talk.think_time_s * followed)
+
+
 def require_sendable(workload: Workload) -> None:
     """Raises InputError for a workload that can be planned and not yet sent."""
-    alike = isinstance(workload.inputs, Fixed) and isinstance(workload.outputs, Fixed)
-    if workload.conversation is not None or not alike:
+    if workload.conversation and workload.conversation.shared_tokens:
         raise InputError(
-            f"{workload.in_words}: requests of many lengths and conversations are planned "
+            "conversation.shared_tokens: a beginning that all conversations share is planned "
             "(headrace plan) and not sent yet",
-            hint="run it with the means: a number for input_tokens and output_tokens",
+            hint="leave shared_tokens out, or add it to input_tokens",
         )
 
 

@@ -135,8 +135,8 @@ class Workload:
         assert closed is not None
         if closed.together:
             return np.zeros(closed.concurrency, np.int32)
-        tokens = round(as_lengths(self.shape.output_tokens).mean)
-        return np.array(spread_lengths(tokens, closed.concurrency, self.seed), np.int32)
+        table = as_lengths(self.shape.output_tokens).table()
+        return np.array(spread_lengths(table, closed.concurrency, self.seed), np.int32)
 
     def _lengths(self, asked: int | AnyLengths, count: int, stream: int) -> NDArray[np.int32]:
         lengths = as_lengths(asked)
