@@ -108,6 +108,7 @@ def test_a_number_of_requests(server: str, tmp_path: Path) -> None:
     assert sent == requests["asked"] + requests["warmup"] + requests["cut"] + _fills(tmp_path)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "records.parquet",
+        "server.parquet",
         "summary.json",
         "timeline.parquet",
     ]

@@ -51,7 +51,7 @@ class Worker:
         heart = Heartbeat(loop, self.trail, lambda: self._beat(driver))
         self._tick(driver)
         heart.start()
-        driver.start(time.perf_counter())
+        driver.start(start_s)
         await stopped.wait()
         heart.stop()
         driver.stop()
