@@ -102,7 +102,7 @@ def _aiperf(folder: Path, load: Load) -> list[str]:
     ]
     return [
         *(str(CACHE / "aiperf/bin/aiperf"), "profile", "--model", "model", "--url", load.url),
-        *("--endpoint-type", "completions", "--streaming", "--tokenizer", str(load.tokenizer)),
+        *("--endpoint-type", "completions", "--streaming", "--tokenizer", "builtin"),
         *lengths,
         *("--concurrency", str(load.streams), "--request-count", str(load.requests)),
         *("--workers-max", "1", "--record-processors", "1", "--ui", "none"),
@@ -177,6 +177,7 @@ def _inference_perf(folder: Path, load: Load) -> list[str]:
             "ignore_eos": True,
         },
         "tokenizer": {"pretrained_model_name_or_path": str(load.tokenizer)},
+        "report": {"request_lifecycle": {"use_server_output_tokens": True}},
         "storage": {"local_storage": {"path": str(folder / "reports")}},
     }
     path = folder / "config.json"

@@ -18,7 +18,20 @@ LIMITED = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 4
 BROKEN = "HTTP/1.1 500 Oops\r\nContent-Length: 6\r\n\r\nbroken"
 ENCODED = HEAD + "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
 PLAIN = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello"
+OLD = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+EVENT = 'data: {"choices":[{"index":0,"text":" a"}]}\n\n'
+USAGE = 'data: {"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":6}}\n\n'
+WHOLE = 6 * EVENT + USAGE + "data: [DONE]\n\n"
+CLOSES = {
+    "old-http": OLD + WHOLE,
+    "old-http-cut": OLD + 3 * EVENT,
+    "old-http-503": "HTTP/1.0 503 Busy\r\n\r\nbusy",
+    "too-long-a-length": HEAD + f"Content-Length: {9 + len(WHOLE)}\r\n\r\n{3 * EVENT}",
+    "part-of-a-head": "HTTP/1.1 200 OK\r\nContent-",
+}
+"""What is sent before the connection is closed."""
 ANSWERS = {
+    "too-short-a-length": HEAD + f"Content-Length: 60\r\n\r\n{WHOLE}",
     "limited": LIMITED,
     "broken": BROKEN,
     "gzip": ENCODED,
@@ -97,6 +110,11 @@ class Server:
         return f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode()
 
     async def _answer(self, how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
+        if how in CLOSES:
+            writer.write(CLOSES[how].encode())
+            return False
+        if how == "slow-head":
+            return await self._slow_head(writer)
         if how in ANSWERS:
             writer.write(ANSWERS[how].encode())
             return how != "noise"
@@ -106,6 +124,14 @@ class Server:
             await asyncio.sleep(30)
             return False
         return await self._stream(how, body, writer)
+
+    async def _slow_head(self, writer: asyncio.StreamWriter) -> bool:
+        """A header a moment, and never the last one."""
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not writer.is_closing():
+            writer.write(b"x: y\r\n")
+            await asyncio.sleep(0.01)
+        return False
 
     async def _stream(self, how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
         loop = asyncio.get_running_loop()
@@ -123,6 +149,10 @@ class Server:
                 return False
             if fault := self._fault(how, sent, writer):
                 return fault == "go on"
+            if how == "goes-silent" and sent > 2:
+                await asyncio.sleep(30)
+            if how == "endless":
+                sent = min(sent, asked - 1)
             self._chunk(writer, {"choices": [_piece(how, body, sent)], "usage": None})
             due += GAP_S
         if "messages" in body and how != "steady":

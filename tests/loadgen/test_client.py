@@ -1,6 +1,7 @@
 """The client in this process, against a server in the same loop."""
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -52,6 +53,24 @@ async def until_over(driver: Driver, start_s: float) -> None:
             driver.sweep()
             await asyncio.sleep(0.01)
     driver.stop()
+
+
+async def driving(folder: Path, endpoint: Endpoint, **changes: Any) -> Driver:
+    """One stream's driver, held against that endpoint for a moment."""
+    told = {"model": "m", "input_tokens": 4, "output_tokens": 4, "concurrency": 1}
+    spec = make_spec(urls=["x"], duration_s=1, start="together", **told, **changes)
+    job = make_jobs(spec, [endpoint], folder)[0]
+    trail = Trail(folder, 0)
+    driver = ClosedLoop(job, trail, request_heads(job, None))
+    driver.start(time.perf_counter())
+    await asyncio.sleep(0.4)
+    driver.stop()
+    trail.close()
+    return driver
+
+
+def driven(folder: Path, endpoint: Endpoint, **changes: Any) -> Driver:
+    return uvloop.run(driving(folder, endpoint, **changes))
 
 
 def names(records: Records) -> Counter[str]:
@@ -110,6 +129,12 @@ def test_chat_does_not_take_the_role_for_a_token(tmp_path: Path) -> None:
         ("gzip", "encoded"),
         ("page", "bad_sse"),
         ("noise", "bad_http"),
+        ("old-http", "ok"),
+        ("old-http-cut", "cut_stream"),
+        ("old-http-503", "http_503"),
+        ("too-long-a-length", "wrong_length"),
+        ("too-short-a-length", "wrong_length"),
+        ("part-of-a-head", "reset"),
     ],
 )
 def test_each_fault_has_its_name(tmp_path: Path, fault: str, name: str) -> None:
@@ -128,6 +153,53 @@ def test_a_server_that_takes_the_request_and_says_nothing(tmp_path: Path) -> Non
     assert names(records) == {"no_answer": 2}
 
 
+def test_headers_that_trickle_in_are_no_answer(tmp_path: Path) -> None:
+    records = load(tmp_path, model="slow-head", requests=2, stall_timeout_s=0.1)
+    assert names(records) == {"no_answer": 2}
+
+
+def test_a_half_open_stream_is_a_stall(tmp_path: Path) -> None:
+    records = load(tmp_path, model="goes-silent", requests=2, stall_timeout_s=0.1)
+    assert names(records) == {"stall": 2}
+
+
+def test_a_stream_that_never_ends_is_cut_off(tmp_path: Path) -> None:
+    records = load(tmp_path, model="endless", output_tokens=2, requests=2)
+    assert names(records) == {"too_long": 2}
+
+
+def test_a_host_that_takes_no_connection_is_a_connect_timeout(tmp_path: Path) -> None:
+    """A listener whose backlog is full takes a connection no further than the kernel does."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        endpoint = Endpoint("127.0.0.1", full.getsockname()[1], False, "", "127.0.0.1")
+        driver = driven(tmp_path, endpoint, connect_timeout_s=0.2)
+        for filler in fillers:
+            filler.close()
+    assert "connect_timeout" in driver.examples
+
+
+def test_a_server_that_speaks_no_tls_is_a_tls_failure(tmp_path: Path) -> None:
+    def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def run() -> Driver:
+        server = await asyncio.start_server(plain, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        driver = await driving(tmp_path, Endpoint("localhost", port, True, "", "127.0.0.1"))
+        server.close()
+        await asyncio.sleep(0.01)
+        return driver
+
+    assert list(uvloop.run(run()).examples) == ["tls"]
+
+
 def test_a_long_request_is_a_timeout(tmp_path: Path) -> None:
     records = load(tmp_path, output_tokens=2000, requests=1, request_timeout_s=0.1)
     assert names(records) == {"timeout": 1}
@@ -141,20 +213,7 @@ def test_a_connection_closed_between_requests_costs_none(tmp_path: Path) -> None
 
 
 def test_a_dead_port_is_counted_and_does_not_spin(tmp_path: Path) -> None:
-    spec = make_spec(
-        urls=["x"], model="m", input_tokens=4, output_tokens=4, concurrency=1, duration_s=1
-    )
-    job = make_jobs(spec, [Endpoint("127.0.0.1", 9, False, "", "127.0.0.1")], tmp_path)[0]
-
-    async def run() -> Driver:
-        driver = ClosedLoop(job, Trail(tmp_path, 0), request_heads(job, None))
-        driver.start(time.perf_counter())
-        await asyncio.sleep(0.3)
-        driver.stop()
-        driver._trail.close()
-        return driver
-
-    driver = uvloop.run(run())
+    driver = driven(tmp_path, Endpoint("127.0.0.1", 9, False, "", "127.0.0.1"))
     assert 1 <= driver.failed < 12
     assert list(driver.examples) == ["connect"]
 
