@@ -68,7 +68,7 @@ def tune(
     json: Annotated[bool, typer.Option("--json", help="Print tune.json on stdout.")] = False,
 ) -> None:
     """Measure the plan's best candidates, learn from each, and keep the best."""
-    from headrace.cli.bench import missed_goals
+    from headrace.cli.measure import missed_goals
     from headrace.cli.plan import plan_for
     from headrace.cli.start import require_startable
     from headrace.cli.tune_view import Terminal
