@@ -24,9 +24,10 @@ import numpy as np
 
 from headrace.engines.simulated.job import SimulatedJob
 from headrace.hardware.load import load_gpu
+from headrace.loadgen.arrivals import at_rate, offsets, steps
 from headrace.loadgen.records import Mask
 from headrace.loadgen.run import run_bench
-from headrace.loadgen.schedule import WARMUP_SHARE, poisson_offsets
+from headrace.loadgen.schedule import WARMUP_SHARE
 from headrace.loadgen.spec import BenchSpec
 from headrace.models.load import load_model
 from headrace.node.ports import free_port
@@ -209,8 +210,9 @@ def in_simulator(case: Case, seconds: float, seed: int) -> tuple[float, ...]:
 
 def _same_arrivals(case: Case, until_s: float, seed: int) -> Trace:
     """The very times at which the load generator's one worker sends."""
-    offsets = poisson_offsets(case.rate or 1.0, f"{seed}/0/arrivals")
-    sent_s = np.array(list(takewhile(lambda at_s: at_s < until_s, offsets)))
+    gaps = steps("poisson", f"{seed}/0/arrivals", 1.0, 0, 1)
+    due_s = offsets(gaps, at_rate(case.rate or 1.0))
+    sent_s = np.array(list(takewhile(lambda at_s: at_s < until_s, due_s)))
     ones = np.ones(len(sent_s), np.int32)
     return Trace(sent_s, ones * case.input_tokens, ones * case.output_tokens)
 
