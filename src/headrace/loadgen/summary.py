@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -50,7 +51,8 @@ class Distribution(_Part):
     mean: float
     p50: float
     p90: float
-    p95: float
+    p95: float = nan
+    """Not a number in summaries that were written before it was measured."""
     p99: float
     max: float
 
