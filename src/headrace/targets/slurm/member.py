@@ -14,8 +14,9 @@ from pathlib import Path
 
 from headrace.errors import HeadraceError, InputError
 from headrace.files import replace_file
+from headrace.gateway.admission import gateway_spec
 from headrace.node.assignment import Assignment
-from headrace.node.job import GatewaySpec, Link
+from headrace.node.job import Link
 from headrace.planner.plan import Plan
 from headrace.targets.parts import assignments
 from headrace.targets.places import node_folder, node_names
@@ -38,15 +39,14 @@ def assignment(run_dir: Path, index: int, host: str) -> Assignment:
         )
     link_file = run_dir / "link.json"
     link = Link.model_validate_json(link_file.read_bytes()) if link_file.exists() else None
-    policy = plan.fleet.gateway.policy
-    own = link is None and policy != "none"
+    gateway = gateway_spec(plan, host=host) if link is None else None
     parts = assignments(
         plan,
         names,
         link,
         lambda name: node_folder(run_dir, name),
-        lambda _: LOOPBACK if own else host,
-        gateways=GatewaySpec(policy=policy, host=host) if own else None,
+        lambda _: LOOPBACK if gateway else host,
+        gateways=gateway,
     )
     return parts[index]
 
