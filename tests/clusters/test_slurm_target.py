@@ -89,8 +89,8 @@ def test_a_node_dies_and_the_fleet_goes_on(cluster: SlurmCluster, run_dir: Path)
 
 
 @pytest.mark.slow
-def test_scale_and_update_reach_the_nodes(cluster: SlurmCluster, run_dir: Path):
-    """One replica of each node is ended and started again, then all get another plan."""
+def test_scale_reaches_the_nodes(cluster: SlurmCluster, run_dir: Path):
+    """One replica of each node is ended, and started again."""
     fleet = fleet_file(run_dir)
     document(headrace("up", fleet, "-o", run_dir, "--json"))
     try:
@@ -98,13 +98,6 @@ def test_scale_and_update_reach_the_nodes(cluster: SlurmCluster, run_dir: Path):
         serving = [r["node"] for r in fewer["replicas"] if r["state"] == "ready"]
         assert serving == ["node-0", "node-1", "node-2"]
         assert set(states(document(headrace("scale", 2 * NODES, "small", "--json")))) == {"ready"}
-        changed = json.loads(fleet.read_text())
-        changed["engine"]["args"] = {"max_num_seqs": 8}
-        fleet.write_text(json.dumps(changed))
-        updated = document(headrace("update", fleet, "--json"))
-        assert updated["rollout"]["state"] == "done"
-        assert [r["generation"] for r in updated["replicas"]] == [2] * 2 * NODES
-        assert set(states(updated)) == {"ready"}
     finally:
         down = headrace("down", "small", "--json")
     assert set(states(document(down))) == {"stopped"}

@@ -141,11 +141,12 @@ class Head:
             self._board.publish()
 
     async def close(self) -> None:
-        """Take no more reports, and take back what was placed."""
+        """Take no more reports, and take back what was placed. The token is of no use any more."""
         if self.placer:
             await self.placer.stop()
         await self.coordinator.close()
         (self._job.run_dir / "coordinator.url").unlink(missing_ok=True)
+        self._spec.token_file.unlink(missing_ok=True)
 
     def _note(self, node: Node) -> None:
         self._board.put_node(node.state())
