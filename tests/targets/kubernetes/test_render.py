@@ -254,3 +254,10 @@ def test_several_pods_load_together() -> None:
 )
 def test_lengths_are_written_as_bench_reads_them(typed: str) -> None:
     assert as_typed(parse_lengths(typed, "--input-tokens")) == typed
+
+
+def test_a_name_that_is_too_long_for_what_is_built_from_it() -> None:
+    made = plan(1)
+    fleet = made.fleet.model_copy(update={"name": "a" * 41})
+    with pytest.raises(InputError, match="41 characters; expected 40"):
+        render(made.model_copy(update={"fleet": fleet}))

@@ -22,6 +22,8 @@ COMPILE_S = 180
 MIN_STARTUP_S = 600
 STARTUP_MARGIN = 3
 """A volume under the load of a whole fleet reads far below its rate."""
+LONGEST_NAME = 40
+"""Services are named after the fleet, with up to 23 characters more; DNS allows 63."""
 END_S = 15
 """What vLLM takes to end after its last request."""
 
@@ -204,6 +206,11 @@ def _check(plan: Plan, target: KubernetesTarget) -> None:
         raise InputError(
             f"model: {fleet.model} is a folder of this machine, which a cluster does not have",
             hint="name a hub id, or copy the folder into a volume: storage.kind existing",
+        )
+    if len(fleet.name) > LONGEST_NAME:
+        raise InputError(
+            f"name: {fleet.name} has {len(fleet.name)} characters; expected {LONGEST_NAME} at most",
+            hint="Kubernetes' names are built from it: choose a shorter one",
         )
     if target.storage.kind == "existing" and not target.storage.claim:
         raise InputError(
