@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 from typer.testing import CliRunner
 
@@ -261,3 +262,14 @@ def test_a_name_that_is_too_long_for_what_is_built_from_it() -> None:
     fleet = made.fleet.model_copy(update={"name": "a" * 41})
     with pytest.raises(InputError, match="41 characters; expected 40"):
         render(made.model_copy(update={"fleet": fleet}))
+
+
+def test_bench_has_every_option_that_the_jobs_use() -> None:
+    group: Any = typer.main.get_command(application("bench"))
+    has = {option for p in group.commands["bench"].params for option in p.opts}
+    if "--join" not in has:
+        pytest.skip("bench loads from one machine only")
+    for job in ("Job/fleet-12-benchmark", "Job/fleet-12-benchmark-agents"):
+        pod = objects("twelve-nodes", "benchmark/")[job]["spec"]["template"]["spec"]
+        used = {word for word in pod["containers"][0]["command"] if word.startswith("--")}
+        assert used <= has
