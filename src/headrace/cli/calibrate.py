@@ -36,6 +36,10 @@ def calibrate(
             "kernel_time, step_s, sequence_s, mixed_s, request_s."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The runs' model, where the folder that they name is not here."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the fit; write nothing.")
     ] = False,
@@ -54,7 +58,7 @@ def calibrate(
 
     path = output or calibrations_path()
     kept = read_calibrations(path)
-    cases = _cases(measured, simulated)
+    cases = _cases(measured, simulated, model)
     fitted = fit(cases, load_constants(), _names(constants))
     _refuse_replacing(kept, fitted, path, force or dry_run)
     for each in fitted:
@@ -68,7 +72,7 @@ def calibrate(
         print_json({"path": None if dry_run else str(path), "fitted": list(map(_document, fitted))})
 
 
-def _cases(measured: list[Path], simulated: bool) -> list[Case]:
+def _cases(measured: list[Path], simulated: bool, model: str | None) -> list[Case]:
     from headrace.perf.constants import load_constants
     from headrace.validation.cells import cases_of
     from headrace.validation.points import load_points
@@ -77,7 +81,7 @@ def _cases(measured: list[Path], simulated: bool) -> list[Case]:
     cases: list[Case] = []
     for path in measured:
         if path.is_dir():
-            cases.append(case_of_run(path, load_constants(), simulated))
+            cases.append(case_of_run(path, load_constants(), simulated, model))
             continue
         found, unsupported = cases_of(load_points(path), load_constants())
         if not found:

@@ -13,6 +13,7 @@ from headrace.errors import InputError
 from headrace.hardware.gpu import Gpu
 from headrace.hardware.load import load_gpu
 from headrace.loadgen.summary import Summary
+from headrace.models.facts import ModelFacts
 from headrace.models.load import load_model
 from headrace.perf.constants import Constants
 from headrace.perf.steady import Load
@@ -22,8 +23,10 @@ from headrace.validation.predict import Case, Measured
 Part = TypeVar("Part", bound=BaseModel)
 
 
-def case_of_run(folder: Path, constants: Constants, simulated: bool = False) -> Case:
-    """One run of `headrace run`, as a measurement.
+def case_of_run(
+    folder: Path, constants: Constants, simulated: bool = False, model: str | None = None
+) -> Case:
+    """One run of `headrace run`, as a measurement; `model` instead of a folder that is not here.
 
     Raises InputError for a folder that holds no finished run, for a run that was not valid, and,
     unless `simulated`, for one whose GPUs were simulated: it would confirm the plan by itself.
@@ -37,12 +40,15 @@ def case_of_run(folder: Path, constants: Constants, simulated: bool = False) -> 
     if not summary.valid or summary.latency_ms is None:
         reason = "; ".join(summary.invalid_reasons) or "nothing completed"
         raise InputError(f"{folder}: not a valid measurement: {reason}", hint="run it again")
-    return _case(folder.name, plan, summary, constants)
+    facts = load_model(model or plan.fleet.model)
+    return _case(folder.name, plan, summary, constants, facts)
 
 
-def _case(name: str, plan: Plan, summary: Summary, constants: Constants) -> Case:
+def _case(
+    name: str, plan: Plan, summary: Summary, constants: Constants, facts: ModelFacts
+) -> Case:
     fleet, layout = plan.fleet, plan.chosen.layout
-    facts, gpu = load_model(fleet.model), _gpu(plan)
+    gpu = _gpu(plan)
     version = fleet.engine.version
     base = vllm_args.defaults(version, gpu, facts)
     config = vllm_args.engine_config(plan.chosen.engine_args, version)
