@@ -114,14 +114,11 @@ def _say_how(asked: Asked) -> None:
     """Which core runs, where that costs the user time."""
     if not is_quick():
         console.print(f"numba is not installed, the reference runs; {INSTALL_HINT}", markup=False)
-    elif asked.quick and not _is_compiled():
-        console.print("[dim]compiling the quick core, once: about half a minute[/]")
+    elif asked.quick:
+        from headrace.simulator.fast.compiling import is_compiled
 
-
-def _is_compiled() -> bool:
-    import headrace.simulator.fast as fast
-
-    return any(Path(fast.__path__[0]).glob("__pycache__/loop.advance-*.nbi"))
+        if not is_compiled():
+            console.print("[dim]compiling the quick core, once: about half a minute[/]")
 
 
 def _found(case: Case, question: str, simulated_s: float, **more: Any) -> Simulation:

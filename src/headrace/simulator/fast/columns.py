@@ -35,9 +35,12 @@ prompt is partly computed, or -1; from STEPS on totals."""
 SPEED, BUSY_S = range(2)
 """`pace[replica]`."""
 
-SLOT_REQUEST, SLOT_LENGTH, SLOT_END, SLOT_ROOM, STEP_REQUEST = range(5)
-SLOT_ROWS = 5
-"""`slots[replica, .., slot]`: decoding sequences in order of admission; the prompts of the step."""
+SLOT_LEFT, SLOT_STOP, SLOT_REQUEST, SLOT_END, SLOT_ROOM, STEP_REQUEST = range(6)
+SLOT_ROWS = 6
+"""`slots[replica, .., slot]`: decoding sequences in order of admission; the prompts of the step.
+A sequence is STOP - LEFT tokens long. STOP is where something must be done about it: it ends, or
+may outgrow its pages. A step takes tokens off LEFT alone, and looks at the rest when that is used
+up, so that it reads one row of four."""
 
 BACKENDS, _DECODE_BACKENDS, RING, _DECODE_RING = range(4)
 GATEWAY_DRAWN, SENT_SUM = 4, 5

@@ -15,87 +15,92 @@ def decode(s, r):
     count = s.of[r, c.STEP_DECODING]
     model = s.of[r, c.MODEL_OF]
     drafted = s.limits[model, c.DRAFTED]
-    lengths, ends, rooms = (
-        s.slots[r, c.SLOT_LENGTH],
-        s.slots[r, c.SLOT_END],
-        s.slots[r, c.SLOT_ROOM],
-    )
-    if drafted == 1:
-        draws = s.of[r, c.DRAWN]
-        s.of[r, c.DRAWN] += count
-        limit = s.thresholds[model, 0]
-        produced, ended, growing = _decode_one_drafted(
-            lengths, ends, rooms, count, s.of[r, c.KEYS], s.of[r, c.KEYS + 1], draws, limit
-        )
-    elif drafted == 0:
-        produced, ended, growing = _decode_plain(lengths, ends, rooms, count)
+    left = s.slots[r, c.SLOT_LEFT]
+    produced = count
+    if drafted == 0:
+        stopped = _decode_plain(left, count)
     else:
-        produced, ended, growing = _decode_drafted(s, r, count, drafted, s.thresholds[model])
+        first = s.of[r, c.DRAWN]
+        s.of[r, c.DRAWN] += count
+        key, other = s.of[r, c.KEYS], s.of[r, c.KEYS + 1]
+        limits = s.thresholds[model]
+        if drafted == 1:
+            accepted, stopped = _decode_one_drafted(left, count, key, other, first, limits[0])
+        else:
+            accepted, stopped = _decode_drafted(left, count, key, other, first, drafted, limits)
+        produced += accepted
+    ended = 0
+    if stopped > 0:
+        ended, beyond = _stop(s, r, count)
+        produced -= beyond
     s.of[r, c.CONTEXT] += produced
     s.of[r, c.GENERATED] += produced
     s.of[r, c.DECODED] += count
-    if growing > 0:
-        s.of[r, c.GROWING] = 1
     return ended
 
 
 @compiled
-def _decode_plain(lengths, ends, rooms, count):
-    ended = np.int32(0)
-    growing = np.int32(0)
+def _stop(s, r, count):
+    """Look at those that are at their stop: how many ended, and tokens beyond their ends."""
+    slots = s.slots[r]
+    ended, beyond = 0, 0
     for i in range(count):
-        length = np.int32(lengths[i] + np.int32(1))
-        lengths[i] = length
-        ended += np.int32(length >= ends[i])
-        growing += np.int32(length > rooms[i])
-    return count, ended, growing
+        if slots[c.SLOT_LEFT, i] > 0:
+            continue
+        length, last = slots[c.SLOT_STOP, i] - slots[c.SLOT_LEFT, i], slots[c.SLOT_END, i]
+        if length >= last:
+            beyond += length - last
+            slots[c.SLOT_STOP, i] = last
+            slots[c.SLOT_LEFT, i] = 0
+            ended += 1
+        else:
+            s.of[r, c.GROWING] = 1
+    return ended, beyond
 
 
 @compiled
-def _decode_one_drafted(lengths, ends, rooms, count, key, other, first, limit):
+def _decode_plain(left, count):
+    stopped = np.int32(0)
+    for i in range(count):
+        rest = np.int32(left[i] - np.int32(1))
+        left[i] = rest
+        stopped += np.int32(rest <= 0)
+    return stopped
+
+
+@compiled
+def _decode_one_drafted(left, count, key, other, first, limit):
     """One drafted token each; `hashed` is written out so that the loop runs in vector registers."""
     always = limit >= 1 << 32
     limit32 = np.uint32(limit & 0xFFFFFFFF)
     start = np.uint32(np.uint32(key) + np.uint32(np.uint32(first) * WEYL))
     fold = np.uint32(other)
-    produced = np.int32(0)
-    ended = np.int32(0)
-    growing = np.int32(0)
+    accepted = np.int32(0)
+    stopped = np.int32(0)
     for i in range(count):
         x = np.uint32(start + np.uint32(np.uint32(i) * WEYL))
         x = np.uint32(np.uint32(x ^ (x >> np.uint32(16))) * FIRST)
         x = np.uint32(x ^ fold)
         x = np.uint32(np.uint32(x ^ (x >> np.uint32(13))) * SECOND)
         x = np.uint32(x ^ (x >> np.uint32(16)))
-        accepted = np.int32(always | (x < limit32))
-        before = lengths[i]
-        length = min(np.int32(before + np.int32(1) + accepted), ends[i])
-        lengths[i] = length
-        produced += np.int32(length - before)
-        ended += np.int32(length >= ends[i])
-        growing += np.int32(np.int32(length + np.int32(1)) > rooms[i])
-    return np.int64(produced), ended, growing
+        more = np.int32(always | (x < limit32))
+        rest = np.int32(left[i] - np.int32(1) - more)
+        left[i] = rest
+        accepted += more
+        stopped += np.int32(rest <= 0)
+    return np.int64(accepted), stopped
 
 
 @compiled
-def _decode_drafted(s, r, count, drafted, limits):
-    lengths, ends, rooms = (
-        s.slots[r, c.SLOT_LENGTH],
-        s.slots[r, c.SLOT_END],
-        s.slots[r, c.SLOT_ROOM],
-    )
-    first = s.of[r, c.DRAWN]
-    s.of[r, c.DRAWN] += count
-    produced, ended, growing = np.int64(0), np.int64(0), np.int64(0)
+def _decode_drafted(left, count, key, other, first, drafted, limits):
+    accepted, stopped = np.int64(0), np.int32(0)
     for i in range(count):
-        x = np.int64(hashed(s.of[r, c.KEYS], s.of[r, c.KEYS + 1], first + i))
-        accepted = np.int64(0)
+        x = np.int64(hashed(key, other, first + i))
+        more = np.int64(0)
         for j in range(drafted):
-            accepted += x < limits[j]
-        before = np.int64(lengths[i])
-        length = min(before + 1 + accepted, np.int64(ends[i]))
-        lengths[i] = length
-        produced += length - before
-        ended += length >= ends[i]
-        growing += length + drafted > rooms[i]
-    return produced, ended, growing
+            more += x < limits[j]
+        rest = left[i] - 1 - more
+        left[i] = rest
+        accepted += more
+        stopped += np.int32(rest <= 0)
+    return accepted, stopped

@@ -12,7 +12,7 @@ from headrace.simulator.fast.finish import decode
 from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
 from headrace.simulator.fast.prefix import find_prefix
 from headrace.simulator.fast.route import gateway_of, pick
-from headrace.simulator.fast.schedule import held_pages, pages_for, room_for, schedule
+from headrace.simulator.fast.schedule import held_pages, pages_for, room_for, schedule, set_stop
 from headrace.simulator.requests import DONE, FAILED, WARMUP
 
 REACHED, REQUESTS_USED_UP, HEAP_FULL = range(3)
@@ -246,17 +246,17 @@ def _leave_decoding(s, r, out_s):
     """Take out those that have all their tokens; the others keep their order."""
     limits = s.limits[s.of[r, c.MODEL_OF]]
     kept = 0
+    slots = s.slots[r]
     for i in range(s.of[r, c.DECODING]):
-        if s.slots[r, c.SLOT_LENGTH, i] >= s.slots[r, c.SLOT_END, i]:
-            s.of[r, c.FREE_PAGES] += pages_for(limits, np.int64(s.slots[r, c.SLOT_ROOM, i]))
-            s.of[r, c.CONTEXT] -= s.slots[r, c.SLOT_LENGTH, i]
-            _finished(s, r, np.int64(s.slots[r, c.SLOT_REQUEST, i]), out_s)
+        last = np.int64(slots[c.SLOT_END, i])
+        if slots[c.SLOT_LEFT, i] <= 0 and slots[c.SLOT_STOP, i] == last:
+            s.of[r, c.FREE_PAGES] += pages_for(limits, np.int64(slots[c.SLOT_ROOM, i]))
+            s.of[r, c.CONTEXT] -= last
+            _finished(s, r, np.int64(slots[c.SLOT_REQUEST, i]), out_s)
         else:
             if kept < i:
-                s.slots[r, c.SLOT_REQUEST, kept] = s.slots[r, c.SLOT_REQUEST, i]
-                s.slots[r, c.SLOT_LENGTH, kept] = s.slots[r, c.SLOT_LENGTH, i]
-                s.slots[r, c.SLOT_END, kept] = s.slots[r, c.SLOT_END, i]
-                s.slots[r, c.SLOT_ROOM, kept] = s.slots[r, c.SLOT_ROOM, i]
+                for row in range(c.STEP_REQUEST):
+                    slots[row, kept] = slots[row, i]
             kept += 1
     s.of[r, c.DECODING] = kept
 
@@ -281,9 +281,9 @@ def _start_decoding(s, r, request, out_s):
     at = s.of[r, c.DECODING]
     s.of[r, c.DECODING] = at + 1
     s.slots[r, c.SLOT_REQUEST, at] = request
-    s.slots[r, c.SLOT_LENGTH, at] = length
     s.slots[r, c.SLOT_END, at] = last
     s.slots[r, c.SLOT_ROOM, at] = room
+    set_stop(s, r, at, length, limits[c.DRAFTED])
     s.of[r, c.CONTEXT] += length
     if length + limits[c.DRAFTED] > room:
         s.of[r, c.GROWING] = 1

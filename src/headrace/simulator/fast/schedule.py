@@ -35,6 +35,23 @@ def held_pages(limits, room):
 
 
 @compiled
+def length_of(s, r, i):
+    """Tokens of a decoding sequence."""
+    return np.int64(s.slots[r, c.SLOT_STOP, i]) - s.slots[r, c.SLOT_LEFT, i]
+
+
+@compiled
+def set_stop(s, r, i, length, drafted):
+    """Where to look at it again: at its end, or when drafts may outgrow its pages."""
+    last = np.int64(s.slots[r, c.SLOT_END, i])
+    stop = min(last, np.int64(s.slots[r, c.SLOT_ROOM, i]) - drafted + 1)
+    if stop <= length and s.slots[r, c.SLOT_ROOM, i] >= last:
+        stop = last
+    s.slots[r, c.SLOT_STOP, i] = stop
+    s.slots[r, c.SLOT_LEFT, i] = stop - length
+
+
+@compiled
 def schedule(s, r):
     """Put the next step together; its length in seconds, or -1 when there is nothing to do."""
     model = s.of[r, c.MODEL_OF]
@@ -74,7 +91,7 @@ def _decode_context(s, r, decoding):
         return s.of[r, c.CONTEXT]
     context = 0
     for i in range(decoding):
-        context += s.slots[r, c.SLOT_LENGTH, i]
+        context += length_of(s, r, i)
     return context
 
 
@@ -85,16 +102,22 @@ def _grow_decoding(s, r, limits):
     preempted = False
     i = 0
     while i < s.of[r, c.DECODING]:
-        length, end = s.slots[r, c.SLOT_LENGTH, i], s.slots[r, c.SLOT_END, i]
-        tokens = min(length + limits[c.DRAFTED], end)
-        if tokens > s.slots[r, c.SLOT_ROOM, i]:
-            missing = pages_for(limits, tokens) - pages_for(limits, s.slots[r, c.SLOT_ROOM, i])
+        if s.slots[r, c.SLOT_LEFT, i] > 0:
+            i += 1
+            continue
+        length, last = length_of(s, r, i), np.int64(s.slots[r, c.SLOT_END, i])
+        tokens = min(length + limits[c.DRAFTED], last)
+        room = np.int64(s.slots[r, c.SLOT_ROOM, i])
+        if tokens > room:
+            missing = pages_for(limits, tokens) - pages_for(limits, room)
             while missing > s.of[r, c.FREE_PAGES] and i < s.of[r, c.DECODING]:
                 _preempt_newest(s, r, limits)
                 preempted = True
-            if i < s.of[r, c.DECODING]:
-                s.of[r, c.FREE_PAGES] -= missing
-                s.slots[r, c.SLOT_ROOM, i] = room_for(limits, tokens)
+            if i >= s.of[r, c.DECODING]:
+                break
+            s.of[r, c.FREE_PAGES] -= missing
+            s.slots[r, c.SLOT_ROOM, i] = room_for(limits, tokens)
+        set_stop(s, r, i, length, limits[c.DRAFTED])
         i += 1
     return preempted
 
@@ -110,7 +133,7 @@ def _preempt_newest(s, r, limits):
         last = s.of[r, c.DECODING] - 1
         s.of[r, c.DECODING] = last
         request = np.int64(s.slots[r, c.SLOT_REQUEST, last])
-        length = np.int64(s.slots[r, c.SLOT_LENGTH, last])
+        length = length_of(s, r, last)
         s.of[r, c.CONTEXT] -= length
         s.asked[request, c.PROGRESS] = length - s.asked[request, c.INPUT]
         room = np.int64(s.slots[r, c.SLOT_ROOM, last])
