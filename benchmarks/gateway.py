@@ -48,6 +48,7 @@ frontend openai
     bind 127.0.0.1:{port}
     default_backend replicas
 backend replicas
+    option http-no-delay
     http-reuse safe
     option httpchk GET /health
 {servers}

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.integration
 __all__ = ["run_dir"]
 
 REPLICAS = 4
-QUICK = HealthSpec(period_s=0.3, timeout_s=1.0, fail_after=2, kill_after=3)
+QUICK = HealthSpec(period_s=0.3, timeout_s=2.0, fail_after=2, kill_after=3)
 
 
 @dataclass

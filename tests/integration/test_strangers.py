@@ -107,7 +107,7 @@ def test_no_key_a_wrong_one_and_one_that_has_ended(guarded: Guarded):
 
 
 def test_keys_are_withdrawn_and_end_while_the_fleet_runs(guarded: Guarded):
-    soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+    soon = (datetime.now(UTC) + timedelta(seconds=8)).isoformat()
     write_keys(guarded.keys_file, f"team {GOOD}", f"trial trial-key-0123456789 {soon}")
     trial = "Authorization: Bearer trial-key-0123456789\r\n"
     assert wait_for(lambda: statuses(guarded, trial) == [200] * 3)

@@ -19,6 +19,8 @@ from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 
 DURATION_S = 60.0
+RUN_KEY = "HEADRACE_RUN_KEY"
+"""The environment variable by which the load generator gets its key."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,29 @@ def execute(planned: Plan, run_dir: Path, options: RunOptions, *, force: bool) -
     write_plan_files(planned, run_dir)
     with _running(planned, run_dir, options) as urls:
         spec = bench_spec(planned, urls, options.duration_s, options.requests)
-        spec = spec.model_copy(update={"processes": options.processes, "seed": options.seed})
+        update = {"processes": options.processes, "seed": options.seed}
+        spec = spec.model_copy(update=update | _own_key(planned.fleet.gateway.keys_file))
         summary = bench_with_progress(spec, run_dir, force=force)
     summary = with_plan(summary, planned)
     replace_file(run_dir / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
+
+
+def _own_key(keys_file: str | None) -> dict[str, str]:
+    """The load generator's key: the first valid one of the fleet's own file, by the environment."""
+    import os
+    from datetime import UTC, datetime
+
+    from headrace.gateway.keys import read_keys
+
+    if keys_file is None:
+        return {}
+    now = datetime.now(UTC)
+    valid = [key for key in read_keys(Path(keys_file)) if key.is_valid(now)]
+    if not valid:
+        raise InputError(f"{keys_file}: every key has ended", hint="add one for the load")
+    os.environ[RUN_KEY] = valid[0].key
+    return {"api_key_env": RUN_KEY}
 
 
 @contextmanager

@@ -147,6 +147,7 @@ class Gateway:
     def mark_stopped(self) -> None:
         """It ended as asked, or it had failed before and stays so."""
         self._files.admin.unlink(missing_ok=True)
+        self._files.keys.unlink(missing_ok=True)
         if self._board.gateway and self._board.gateway.state != "failed":
             self._board.update_gateway(state="stopped", detail=None, pid=None)
 
