@@ -40,7 +40,6 @@ engine:
   kind: simulated
   args:
     tensor_parallel_size: 1
-    speculative_config: null
 """
 
 
