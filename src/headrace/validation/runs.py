@@ -44,9 +44,7 @@ def case_of_run(
     return _case(folder.name, plan, summary, constants, facts)
 
 
-def _case(
-    name: str, plan: Plan, summary: Summary, constants: Constants, facts: ModelFacts
-) -> Case:
+def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: ModelFacts) -> Case:
     fleet, layout = plan.fleet, plan.chosen.layout
     gpu = _gpu(plan)
     version = fleet.engine.version
