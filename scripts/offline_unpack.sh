@@ -17,6 +17,8 @@ if [ ! -e "$bundle/.unpacked" ]; then
     lib=$("$bundle/env/bin/python3" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     mkdir -p "$(dirname "$lib")" && mv "$bundle/headrace" "$lib"
     echo "$bundle/extra" > "$lib/zz_headrace_bundle.pth"
+    # and vLLM's Python may use Headrace's: what both need was packed once
+    echo "$lib" >> "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/zz_headrace_bundle.pth"
     cat > "$bundle/bin/headrace" <<END
 #!$bundle/env/bin/python3
 from headrace.cli.main import main
