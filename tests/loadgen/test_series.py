@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import Fixed, Uniform
 from headrace.loadgen.presets import inferencemax
 from headrace.loadgen.series import Runner, at_load, find_highest, finished, sweep
 from headrace.loadgen.spec import BenchSpec, make_spec
 from headrace.loadgen.summary import Summary
+from headrace.spec.lengths import Fixed, Uniform
 from tests.loadgen.test_figures import STEADY, records
 from tests.loadgen.test_input import VALUES
 

@@ -10,11 +10,11 @@ import pytest
 
 from headrace.errors import InputError
 from headrace.loadgen.head import request_heads
-from headrace.loadgen.lengths import Uniform
 from headrace.loadgen.share import make_jobs, worker_cpus
 from headrace.loadgen.source import Source, make_source
 from headrace.loadgen.spec import make_spec
 from headrace.loadgen.words import COMMON, Words
+from headrace.spec.lengths import Uniform
 from tests.loadgen.test_input import VALUES, job
 
 

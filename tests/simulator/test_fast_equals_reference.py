@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.loadgen.lengths import AnyLengths, Uniform
 from headrace.perf.step import StepBatch
 from headrace.simulator.reference import ReferenceFleet
 from headrace.simulator.scenario import POLICIES, Client, Gateways, Scenario, Transfer
 from headrace.simulator.workload import Closed, Curve, Open, Shape, Workload
+from headrace.spec.lengths import AnyLengths, Uniform
 from tests.simulator.fleets import STEP, Script, model, run
 
 core = pytest.importorskip("headrace.simulator.fast.core", reason="numba is not installed")

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import AnyLengths, Empirical, as_lengths, parse_lengths
 from headrace.loadgen.presets import PRESETS
 from headrace.loadgen.series import Axis
+from headrace.spec.lengths import AnyLengths, Empirical, as_lengths, parse_lengths
 
 
 def lengths(text: str, option: str) -> int | AnyLengths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import AnyLengths, Fixed, Uniform
+from headrace.spec.lengths import AnyLengths, Fixed, Uniform
 
 RANGE = 0.8
 

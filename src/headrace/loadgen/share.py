@@ -8,10 +8,10 @@ from pathlib import Path
 
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.job import Access, Arrivals, Job, Traffic
-from headrace.loadgen.lengths import Fixed, as_lengths
 from headrace.loadgen.schedule import WARMUP_SHARE
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.words import Words
+from headrace.spec.lengths import Fixed, as_lengths
 
 THINK_TABLE = 1024
 

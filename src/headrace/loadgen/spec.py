@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import AnyLengths, Lengths, as_lengths
+from headrace.spec.lengths import AnyLengths, Lengths, as_lengths
 from headrace.spec.slo import GOAL_FIELDS
 
 SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"}

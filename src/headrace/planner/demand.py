@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from headrace.loadgen.lengths import AnyLengths, Fixed, as_lengths
 from headrace.perf.steady import Load
 from headrace.scheduler.spec import CacheSpec
+from headrace.spec.lengths import AnyLengths, Fixed, as_lengths
 from headrace.spec.workload import Workload
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import as_lengths
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
 from headrace.planner.demand import Demand
 from headrace.planner.plan import Plan
+from headrace.spec.lengths import as_lengths
 from headrace.spec.workload import Workload
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import as_lengths
 from headrace.perf.replica import ReplicaModel
 from headrace.planner.plan import Plan
 from headrace.simulator.control import Course
@@ -22,6 +21,7 @@ from headrace.simulator.scenario import (
 )
 from headrace.simulator.simulation import Setup
 from headrace.simulator.workload import Arrivals, Closed, Open, Shape, Workload
+from headrace.spec.lengths import as_lengths
 from headrace.spec.slo import Goal
 
 OF_FLEET: dict[str, Policy] = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.loadgen.lengths import AnyLengths, Fixed, as_lengths
 from headrace.loadgen.schedule import spread_lengths
 from headrace.simulator.requests import Requests, blank
+from headrace.spec.lengths import AnyLengths, Fixed, as_lengths
 
 FIRST_LENGTHS, SECOND_LENGTHS, GROUPS, ARRIVALS = range(4)
 """Streams of chance; each column has its own, so that blocks of any size give the same rows."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from headrace.loadgen.lengths import AnyLengths, Fixed, Lengths, as_lengths
+from headrace.spec.lengths import AnyLengths, Fixed, Lengths, as_lengths
 from headrace.spec.part import Part
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]

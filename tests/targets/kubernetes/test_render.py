@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from headrace.cli.main import application
 from headrace.errors import GoalMissedError, InputError
-from headrace.loadgen.lengths import parse_lengths
+from headrace.spec.lengths import parse_lengths
 from headrace.targets.kubernetes.benchmark import as_typed
 from headrace.targets.kubernetes.check.run import check
 from headrace.targets.kubernetes.envoy import pods as gateway_pods

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.loadgen.lengths import AnyLengths, Empirical, Fixed, Uniform
+from headrace.spec.lengths import AnyLengths, Empirical, Fixed, Uniform
 from headrace.targets.kubernetes.network import entry
 from headrace.targets.kubernetes.objects import Manifest, Object, labels, new, selector
 from headrace.targets.kubernetes.pods import container_security, pod_security

@@ -9,9 +9,9 @@ from typing import Any
 from headrace.engines.vllm import flags
 from headrace.engines.vllm.args import command
 from headrace.errors import InputError
-from headrace.loadgen.lengths import AnyLengths
 from headrace.planner.plan import Plan
 from headrace.spec.kubernetes import KubernetesTarget
+from headrace.spec.lengths import AnyLengths
 
 GIB = 2**30
 MODELS = "/models"

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -31,6 +29,7 @@ from headrace.planner.plan import Plan
 from headrace.spec.target import RayTarget
 from headrace.targets.parts import assignments, coordinator_url, token_path
 from headrace.targets.places import is_loopback, node_folder, node_names
+from headrace.targets.placing import run_placer
 from headrace.targets.ray.actor import About, NodeHost
 from headrace.targets.ray.seat import Seat, say
 
@@ -38,10 +37,6 @@ LOOK_S = 0.1
 KNOCK_S = 10.0
 ROOM_S = 600.0
 """How long a cluster may take to have room: time for others to leave, or for new nodes to boot."""
-
-
-class Stop(BaseException):
-    """The head wants the fleet taken back."""
 
 
 def place(run_dir: Path) -> None:
@@ -180,23 +175,5 @@ def seat(plan: Plan, run_dir: Path, url: str, group: PlacementGroup, index: int)
     return Seat(node, node_folder(run_dir, node), make, assign, token)
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Stop
-
-
-def main() -> None:
-    """Place the fleet of the run that is named."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m headrace.targets.ray.placer RUN")
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        place(Path(sys.argv[1]))
-    except Stop:
-        return
-    except HeadraceError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    run_placer(place)

@@ -10,12 +10,12 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 from headrace.errors import HeadraceError
 from headrace.files import replace_file
 from headrace.node.job import Link
 from headrace.targets.parts import coordinator_url, token_path
+from headrace.targets.placing import Stop, run_placer
 from headrace.targets.slurm.commands import JobState, cancel, job_state, submit
 from headrace.targets.slurm.render import SCRIPT
 
@@ -23,10 +23,6 @@ LOOK_S, LONG_LOOK_S = 1.0, 5.0
 """A waiting job is asked about once a second, a running one less often: controllers are busy."""
 NATURAL_S = 2.0
 """A job whose agents have ended ends by itself; it is not cancelled then."""
-
-
-class Stop(BaseException):
-    """The head wants the job to end."""
 
 
 def place(run_dir: Path) -> None:
@@ -90,23 +86,5 @@ def take_back(job: str) -> None:
         time.sleep(0.2)
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Stop
-
-
-def main() -> None:
-    """Place the fleet of the run that is named."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m headrace.targets.slurm.placer RUN")
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        place(Path(sys.argv[1]))
-    except Stop:
-        return
-    except HeadraceError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    run_placer(place)

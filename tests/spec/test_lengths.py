@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, PositiveInt
 
 from headrace.errors import InputError
-from headrace.loadgen.lengths import (
+from headrace.spec.lengths import (
     AnyLengths,
     Empirical,
     Fixed,
