@@ -8,7 +8,7 @@ BIN := .venv/bin
 # A `uv` that works (a version manager's shim may not), else one of our own under .tools/.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 NEEDS_UV := $(filter .tools/bin/uv,$(UV))
-UNIT := not integration and not fits and not slow and not vllm and not browser
+UNIT := not integration and not compute and not slow and not vllm and not browser
 
 .PHONY: help run test install fmt lint types test-unit test-integration test-slow browser vllm-env
 .PHONY: slurm tiny-model docs-image

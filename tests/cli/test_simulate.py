@@ -8,6 +8,8 @@ import pytest
 
 from headrace.cli.main import main
 
+pytestmark = pytest.mark.compute
+
 FLEET = """
 name: tiny
 model: Qwen/Qwen3.5-27B-FP8

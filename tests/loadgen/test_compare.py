@@ -20,6 +20,8 @@ from headrace.loadgen.spec import make_spec
 from headrace.loadgen.window import find_window
 from tests.loadgen.test_input import VALUES
 
+pytestmark = pytest.mark.compute
+
 
 def run(folder: Path, *, ttft_s: float, seed: int, requests: int = 400) -> Path:
     """A folder as `bench` leaves it: two in flight, 8 tokens of 10 ms after a TTFT with noise."""

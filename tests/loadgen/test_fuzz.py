@@ -4,11 +4,15 @@ unless everything that makes it good came."""
 import random
 from collections import Counter
 
+import pytest
+
 from headrace.loadgen.client import Stream
 from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End, end_name
 from headrace.loadgen.schedule import Phase
 from headrace.loadgen.source import Ask
+
+pytestmark = pytest.mark.compute
 
 RESPONSES = 100_000
 TOKENS = 4

@@ -12,6 +12,8 @@ from headrace.simulator.workload import Closed, Curve, Open, Shape, Workload
 from headrace.spec.lengths import AnyLengths, Uniform
 from tests.simulator.fleets import STEP, Script, model, run
 
+pytestmark = pytest.mark.compute
+
 core = pytest.importorskip("headrace.simulator.fast.core", reason="numba is not installed")
 
 

@@ -11,6 +11,8 @@ from headrace.simulator.case import Case, case_of
 from headrace.spec.load import load_fleet
 from headrace.spec.recipes import recipe_path
 
+pytestmark = pytest.mark.compute
+
 pytest.importorskip("numba", reason="without the quick core it takes minutes")
 
 

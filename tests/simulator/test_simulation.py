@@ -15,6 +15,8 @@ from headrace.simulator.simulation import Outcome, Setup, simulate
 from headrace.simulator.workload import Closed, Curve, Open, Shape, Trace, Workload
 from tests.simulator.fleets import Script, model, run
 
+pytestmark = pytest.mark.compute
+
 ONE_STEP = StepModel.of_length(0.1)
 """With one output token, a request is one step: a server of deterministic time."""
 

@@ -41,7 +41,7 @@ def test_every_row_is_predicted_or_left_out_with_a_reason(result: Validation) ->
     assert sum(cell.n for cell in result.cells) == result.predicted > 340
 
 
-@pytest.mark.fits
+@pytest.mark.compute
 def test_each_vllm_cell_left_out(left_out: Validation) -> None:
     assert len(left_out.cells) == 5
     for cell in left_out.cells:
@@ -53,7 +53,7 @@ def test_each_vllm_cell_left_out(left_out: Validation) -> None:
         assert cell.in_band >= 0.75, cell
 
 
-@pytest.mark.fits
+@pytest.mark.compute
 def test_dense_cells_left_out_on_average(left_out: Validation) -> None:
     dense = [c for c in left_out.cells if not of_mixtures(c)]
     rows = sum(c.n for c in dense)
@@ -71,7 +71,7 @@ def test_hybrids_that_no_constant_was_fitted_to(result: Validation) -> None:
             assert cell.mape_tpot <= 10, cell
 
 
-@pytest.mark.fits
+@pytest.mark.compute
 def test_the_packaged_constants_are_those_of_the_fit() -> None:
     constants = load_constants()
     cases, _ = cases_of(load_points(POINTS), constants)

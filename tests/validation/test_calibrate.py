@@ -47,7 +47,7 @@ def test_two_constants_are_told_apart_by_enough_rows(llama: list[Case]) -> None:
     assert fitted.calibration.step_s == pytest.approx(0.006, rel=0.05)
 
 
-@pytest.mark.fits
+@pytest.mark.compute
 def test_left_alone_it_fits_as_many_as_the_rows_carry(llama: list[Case]) -> None:
     (few,) = calibrate([slowed(c, 1.2) for c in llama[:2]], CONSTANTS)
     (many,) = calibrate([slowed(c, 1.2) for c in llama], CONSTANTS)

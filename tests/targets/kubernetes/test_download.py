@@ -17,6 +17,8 @@ import pytest
 
 from headrace.targets.kubernetes.storage import SCRIPT
 
+pytestmark = pytest.mark.integration
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b'{"model_type": "tiny"}', "model.safetensors": b"w" * 100_000}
 

@@ -22,6 +22,8 @@ from headrace.targets.kubernetes.shape import Shape, shape_of
 from tests.targets.kubernetes.fake_api import LOADING, Cluster, waiting
 from tests.targets.kubernetes.fleets import CASES, shape
 
+pytestmark = pytest.mark.integration
+
 SPACE = "/api/v1/namespaces/headrace"
 
 

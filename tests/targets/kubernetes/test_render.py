@@ -27,6 +27,8 @@ from headrace.targets.kubernetes.text import annotated
 from tests.targets.kubernetes.fleets import CASES, LLAMA, plan, shape
 from tests.targets.kubernetes.golden import FOLDER, kept
 
+pytestmark = pytest.mark.integration
+
 
 def objects(case: str, folder: str = "base/") -> dict[str, dict[str, Any]]:
     return {
