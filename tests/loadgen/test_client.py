@@ -24,6 +24,8 @@ from headrace.loadgen.spec import make_spec
 from headrace.loadgen.trail import Trail
 from tests.loadgen import paced
 
+pytestmark = pytest.mark.integration
+
 
 def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Records:
     """Run one worker's driver until all asked requests ended (at most 5 s)."""

@@ -19,6 +19,8 @@ from headrace.scheduler.scheduler import Scheduler
 from headrace.scheduler.sequence import Sequence
 from headrace.scheduler.spec import SchedulerSpec
 
+pytestmark = pytest.mark.compute
+
 CONSTANTS = load_constants()
 CLIENT_S = 0.003
 """From a request's last chunk to the arrival of the one that takes its place."""

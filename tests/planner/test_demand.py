@@ -21,6 +21,8 @@ from headrace.scheduler.spec import CacheSpec, SchedulerSpec
 from headrace.spec.fleet import Fleet
 from headrace.spec.workload import Workload
 
+pytestmark = pytest.mark.compute
+
 QWEN = "Qwen/Qwen3.5-27B-FP8"
 LONG = {"distribution": "lognormal", "mean_tokens": 3000, "stdev_tokens": 4000, "high": 32000}
 SHORT = {"distribution": "lognormal", "mean_tokens": 200, "stdev_tokens": 200, "high": 2000}

@@ -13,6 +13,8 @@ from headrace.validation.cells import Cell, Validation, cases_of, summarize, val
 from headrace.validation.points import load_points
 from headrace.validation.shared import PRIOR, fit_shared, fitted_cases, leave_one_cell_out
 
+pytestmark = pytest.mark.compute
+
 POINTS = Path(__file__).parent.parent / "data" / "points.csv"
 WORST = {("Qwen3.5-35B-A3B", "H200")}
 EARLIER = "earlier cookbook revision"

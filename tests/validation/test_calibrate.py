@@ -13,6 +13,8 @@ from headrace.validation.cells import cases_of
 from headrace.validation.points import load_points
 from headrace.validation.predict import Case, Measured
 
+pytestmark = pytest.mark.compute
+
 POINTS = Path(__file__).parent.parent / "data" / "points.csv"
 CONSTANTS = load_constants()
 

@@ -19,6 +19,8 @@ from tests.targets.kubernetes.mistakes import (
     table,
 )
 
+pytestmark = pytest.mark.compute
+
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "kubernetes-check.md"
 
 

@@ -7,6 +7,8 @@ from headrace.node.job import Link
 from headrace.targets.slurm.member import assignment, write
 from tests.targets.planned import planned
 
+pytestmark = pytest.mark.compute
+
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:

@@ -10,6 +10,8 @@ from headrace.planner.plan import Plan
 from headrace.spec.load import parse_fleet
 from headrace.targets.slurm.render import option, render, script
 
+pytestmark = pytest.mark.compute
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
 FLEET = """
 name: small
