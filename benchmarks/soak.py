@@ -2,8 +2,8 @@
 
     python benchmarks/soak.py [--minutes 60] [--chunks-s 10000]
 
-Samples memory and open files of every process of the fleet (agent, keepers, engines, Envoy) every
-ten seconds. Growth is the median of the last tenth over that of the tenth after the first fifth,
+Samples memory and open files of every process (agent, keepers, engines, Envoy, the load generator)
+every ten seconds. Growth is the median of the last tenth over that of the tenth after the first fifth,
 in which caches and pools fill. Exits with 1 when memory grew by more than 5 %, or files at all.
 """
 
@@ -35,7 +35,8 @@ FLEET = """
 name: soak
 model: Qwen/Qwen3.5-27B-FP8
 hardware: {{gpu: B200, nodes: 1, gpus_per_node: 8}}
-workload: {{input_tokens: 256, output_tokens: {output}, concurrency: {streams}}}
+workload:
+  {{input_tokens: 256, output_tokens: {output}, concurrency: {streams}, acceptance: {{mtp: 0}}}}
 engine:
   kind: simulated
   args:
@@ -74,7 +75,7 @@ def main() -> None:
                 request_rate=options.chunks_s / OUTPUT_TOKENS,
                 duration_s=options.minutes * 60.0,
             )
-            sampler = Sampler(fleet.entry.agent_pid)
+            sampler = Sampler(os.getpid())
             with sampler:
                 summary = run_bench(spec, folder / "bench")
     rate = summary.client.chunks / (options.minutes * 60.0)
