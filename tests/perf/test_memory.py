@@ -24,6 +24,7 @@ SEED = EngineConfig(
 )
 BF16_MTP = replace(SEED, state_dtype="bfloat16", max_num_seqs=512)
 BF16 = replace(BF16_MTP, mtp_depth=0, max_num_seqs=1024)
+"""As measured, less its CUDA graphs: of sizes, 768 and 1,024 are known to have been captured."""
 
 
 def reported_tokens(memory: MemoryPlan, max_model_len: int) -> float:

@@ -136,7 +136,27 @@ CASES = [
 def test_formula_and_scheduler_agree(
     config: EngineConfig, isl: int, osl: int, concurrency: int, ttft: float | None
 ) -> None:
-    facts, gpu = load_model("Qwen/Qwen3.5-27B-FP8"), load_gpu("B200")
+    agree("B200", config, isl, osl, concurrency, ttft)
+
+
+@pytest.mark.parametrize(("config", "isl", "osl", "concurrency", "ttft"), CASES[:2] + CASES[4:7])
+def test_they_agree_where_launches_bound_steps_with_one_prompt(
+    config: EngineConfig, isl: int, osl: int, concurrency: int, ttft: float | None
+) -> None:
+    """vLLM beside a Hopper GPU: the host is slower than the kernels of a short prompt."""
+    agree("H200", config, isl, osl, concurrency, ttft, rel=0.04)
+
+
+def agree(
+    name: str,
+    config: EngineConfig,
+    isl: int,
+    osl: int,
+    concurrency: int,
+    ttft: float | None,
+    rel: float = 0.03,
+) -> None:
+    facts, gpu = load_model("Qwen/Qwen3.5-27B-FP8"), load_gpu(name)
     load = Load(isl, osl, 0.0, 0.8 if config.mtp_depth else 0.0, config.mtp_depth)
     memory = plan_memory(facts, gpu, config, CONSTANTS.memory)
     running = min(config.max_num_seqs, memory.sequences(isl + osl))
@@ -157,7 +177,7 @@ def test_formula_and_scheduler_agree(
         config.max_num_batched_tokens,
     )
     measured = simulate(model, load, concurrency, spec)
-    assert predicted.request_s == pytest.approx(measured.request_s, rel=0.03)
-    assert predicted.tpot_s == pytest.approx(measured.tpot_s, rel=0.03)
+    assert predicted.request_s == pytest.approx(measured.request_s, rel=rel)
+    assert predicted.tpot_s == pytest.approx(measured.tpot_s, rel=rel)
     if ttft is not None:
         assert predicted.ttft_s == pytest.approx(measured.ttft_s, rel=ttft)

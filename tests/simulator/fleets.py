@@ -32,6 +32,8 @@ STEP = StepModel(
     host_s=2e-3,
     host_s_per_sequence=1e-5,
     mixed_s=1e-3,
+    launch_s=1e-2,
+    captured=(1.0, 2.0, 4.0, 8.0, 16.0, 24.0),
 )
 
 

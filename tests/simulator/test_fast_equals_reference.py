@@ -141,4 +141,4 @@ def test_step_times_are_the_models_own(decoding, context, prompt, prompts, promp
 def test_every_field_of_the_step_model_is_in_the_arrays():
     from headrace.simulator.fast.step_time import CURVES, SCALARS
 
-    assert {*SCALARS, *CURVES} == set(vars(STEP))
+    assert {*SCALARS, *CURVES, "captured"} == set(vars(STEP))

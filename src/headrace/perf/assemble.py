@@ -10,6 +10,7 @@ from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, Step
 from headrace.perf.gemm import Floats
+from headrace.perf.graphs import captured_tokens
 from headrace.perf.kernels import TOKENS
 from headrace.perf.operators import TOKEN_GRID, Operators, count
 from headrace.perf.step import StepModel
@@ -25,15 +26,16 @@ def step_model(
     operators = count(facts, gpu, config, constants.kernels_of(gpu))
     version, family = config.version, facts.family
     calibration = constants.calibration_of(version, family, gpu.name, facts.weights_dtype)
-    return assemble(operators, config.mtp_depth, constants.step, calibration)
+    return assemble(operators, config, constants.step, calibration)
 
 
 def assemble(
-    operators: Operators, mtp_depth: int, step: Step, calibration: Calibration
+    operators: Operators, config: EngineConfig, step: Step, calibration: Calibration
 ) -> StepModel:
     """Operators of one replica, with the step's overheads and the engine's host around them."""
-    kappa, o = calibration.kernel_time, operators
-    large = np.where(TOKEN_GRID >= LARGE_TOKENS, step.large_gemm, 1.0)
+    kappa, o, mtp_depth = calibration.kernel_time, operators, config.mtp_depth
+    large_gemm = calibration.large_gemm or step.large_gemm
+    large = np.where(TOKEN_GRID >= LARGE_TOKENS, large_gemm, 1.0)
     launches_s = o.gemms * step.gemm_extra_s + step.moe_launches * o.moe_launch_s
     latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
@@ -56,6 +58,8 @@ def assemble(
         host_s=calibration.step_s,
         host_s_per_sequence=calibration.sequence_s,
         mixed_s=calibration.mixed_s,
+        launch_s=calibration.launch_s,
+        captured=captured_tokens(config),
     )
 
 

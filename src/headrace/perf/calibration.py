@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Engine = Literal["vllm", "sglang"]
-NAMES = ("kernel_time", "step_s", "sequence_s", "mixed_s", "request_s")
+NAMES = ("kernel_time", "step_s", "sequence_s", "mixed_s", "launch_s", "request_s")
 """The constants that a fit may change, in the order in which data comes to carry them."""
 UNMEASURED_BAND = 0.30
 """Half-width of the band where neither the GPU nor the weights' format was measured."""
@@ -40,6 +40,12 @@ class Calibration(BaseModel):
     """What it adds per decoding sequence."""
     mixed_s: float = Field(0.0, ge=0)
     """What a step with prompts in it costs beyond its kernels."""
+    launch_s: float = Field(0.0, ge=0)
+    """Host time to launch the kernels of a step that no CUDA graph covers; it overlaps with them,
+    so that the longer of both counts."""
+    large_gemm: float | None = Field(None, gt=0)
+    """Time of GEMMs from 512 tokens on, of the tables', where a profile says another than
+    `constants.toml` does for all engines."""
     request_s: float = Field(0.0, ge=0)
     """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
     draft_launch_s: float = Field(0.0, ge=0)

@@ -24,3 +24,10 @@ class EngineConfig:
     prefix_caching: bool = False
     text_only: bool = True
     async_scheduling: bool = True
+    captured: tuple[int, ...] = ()
+    """Token counts to capture CUDA graphs for; empty: vLLM's own."""
+    max_captured: int | None = None
+    """The largest of vLLM's own; None: as vLLM derives it."""
+    cover_decode: bool = False
+    """The plan's flags raise it to the fullest decode step where vLLM's own ends below."""
+    enforce_eager: bool = False

@@ -9,6 +9,7 @@ without are told apart, since the step time is not linear in the batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.perf.step import StepBatch, StepModel
@@ -89,6 +90,7 @@ def steady_state(
     the token budget (M/G/1). What decoding leaves of the budget must hold the prompts of the
     requests that take the place of finished ones, decoding / steps of them in every step: that is
     the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
+    While it decodes, a request meets the prompts of the others and not its own.
     """
     steps = max(load.decode_steps, 1e-9)
     verified = 1 + load.mtp_depth
@@ -105,7 +107,9 @@ def steady_state(
     idle, mixed, share = _steps(model, load, decoding, started, batched_tokens)
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s
     request_s = started / mean_s
-    tpot_s = mean_s * steps / max(1, load.output_tokens - 1)
+    seen = share * (1 - 1 / max(1.0, admitted))
+    tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
+    tpot_s /= max(1, load.output_tokens - 1)
     if utilization < 1:
         queued_steps = utilization / 2 / (1 - utilization) * (1 + load.prompt_variation)
         queue_s = queued / request_s + queued_steps * mixed.step_s
@@ -148,17 +152,32 @@ def _steps(
     share = max(share, min(1.0, started * prompt / room))
     tokens = started * prompt / share
     context = decoding * load.mean_context_tokens
-    idle = model.parts(StepBatch(decoding, context))
-    mixed = model.parts(
-        StepBatch(
-            decode_sequences=decoding,
-            decode_context_tokens=context,
-            prefill_tokens=tokens,
-            prefill_sequences=max(1.0, tokens / prompt),
-            prefill_context_tokens=tokens * load.attended_tokens,
-        )
-    )
-    return _Step(sum(idle.values()), idle), _Step(sum(mixed.values()), mixed), share
+
+    def step(tokens: float) -> _Step:
+        prompts = max(1.0, tokens / prompt) if tokens else 0.0
+        attended = tokens * load.attended_tokens
+        parts = model.parts(StepBatch(decoding, context, tokens, prompts, attended))
+        return _Step(sum(parts.values()), parts)
+
+    mixed = step(tokens)
+    if mixed.parts["launch"] > 0 and prompt < tokens:
+        mixed = _one_or_more(step, prompt, tokens, chunks)
+    return step(0.0), mixed, share
+
+
+def _one_or_more(
+    step: Callable[[float], _Step], prompt: float, tokens: float, chunks: float
+) -> _Step:
+    """The mean of steps with one prompt and with more, of `tokens` prompt tokens on average.
+
+    Where launches bound a step with one prompt and kernels one with several, the mean of their
+    times is longer than the time of the mean step.
+    """
+    one = chunks * math.exp(-chunks) / (1 - math.exp(-chunks))
+    more = step((tokens - one * prompt) / (1 - one))
+    single = step(prompt)
+    parts = {k: one * single.parts[k] + (1 - one) * more.parts[k] for k in single.parts}
+    return _Step(sum(parts.values()), parts)
 
 
 def _acceptance_spread(load: Load) -> float:

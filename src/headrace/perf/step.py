@@ -34,6 +34,10 @@ class StepModel:
     `verified` is 1 + MTP depth: the tokens that a decoding sequence puts through the model in one
     step. `gemm_s` and `head_s` are the times of all matrix multiplications and of the LM head for
     the numbers of tokens (or rows) in `grid`; between them the time is linear.
+
+    `captured` are the token counts that CUDA graphs were captured for: a step is padded to the
+    next one. The kernels of a larger step are launched one by one, which takes the host `launch_s`:
+    the GPU waits for it where it is quicker.
     """
 
     verified: float
@@ -54,21 +58,23 @@ class StepModel:
     host_s: float
     host_s_per_sequence: float
     mixed_s: float
+    launch_s: float = 0.0
+    captured: tuple[float, ...] = ()
 
     @classmethod
     def of_length(cls, step_s: float, verified: float = 1.0) -> StepModel:
         """Steps of one length whatever is in them: for tests of what lies around the model."""
         figures: dict[str, Any] = {field.name: 0.0 for field in fields(cls)}
-        curves = {"grid": (1.0, 2.0), "gemm_s": (0.0, 0.0), "head_s": (0.0, 0.0)}
+        curves = {"grid": (1.0, 2.0), "gemm_s": (0.0, 0.0), "head_s": (0.0, 0.0), "captured": ()}
         return cls(**figures | curves | {"verified": verified, "host_s": step_s})
 
     def parts(self, batch: StepBatch) -> dict[str, float]:
         """Seconds by cause; their sum is the step."""
         decoded = batch.decode_sequences * self.verified
-        tokens = decoded + batch.prefill_tokens
+        tokens = padded(self.captured, decoded + batch.prefill_tokens)
         rows = decoded + batch.prefill_sequences
         mixed = batch.prefill_sequences / (batch.prefill_sequences + 0.05)
-        return {
+        kernels = {
             "gemm": interpolated(self.grid, self.gemm_s, tokens),
             "head": interpolated(self.grid, self.head_s, rows) + self.sample_s_per_row * rows,
             "attention": self.attention_s
@@ -79,14 +85,29 @@ class StepModel:
             "elementwise": self.elementwise_s_per_token * tokens,
             "collective": self.collective_s + self.collective_s_per_token * tokens,
             "draft": self.draft_s + self.draft_s_per_sequence * batch.decode_sequences,
+        }
+        return kernels | {
+            "launch": self._launching_s(tokens, sum(kernels.values())),
             "host": self.host_s
             + self.host_s_per_sequence * batch.decode_sequences
             + self.mixed_s * mixed,
         }
 
+    def _launching_s(self, tokens: float, kernels_s: float) -> float:
+        """What launching the kernels takes longer than running them, without a CUDA graph."""
+        covered = self.captured and tokens <= self.captured[-1]
+        return 0.0 if covered else max(0.0, self.launch_s - kernels_s)
+
     def step_s(self, batch: StepBatch) -> float:
         """Seconds that the step takes."""
         return sum(self.parts(batch).values())
+
+
+def padded(captured: tuple[float, ...], tokens: float) -> float:
+    """The size of the CUDA graph that a step of so many tokens runs in; they, where none does."""
+    if not captured or tokens > captured[-1]:
+        return tokens
+    return captured[bisect_left(captured, tokens)]
 
 
 def interpolated(grid: tuple[float, ...], values: tuple[float, ...], x: float) -> float:

@@ -34,6 +34,9 @@ ORDER: tuple[str, ...] = (
     "stream_interval",
     "async_scheduling",
     "max_num_seqs",
+    "captured",
+    "max_captured",
+    "enforce_eager",
     LOAD,
     "version",
 )
@@ -166,7 +169,11 @@ def _verdicts(
         before, after = getattr(config, setting), getattr(goal, setting)
         if before != after:
             config = replace(config, **{setting: after})
-            yield setting, before, after, _judge(fleet, config, given, ground)
+            yield setting, _shown(before), _shown(after), _judge(fleet, config, given, ground)
+
+
+def _shown(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _judge(

@@ -10,6 +10,7 @@ from headrace.models.facts import ModelFacts
 from headrace.perf.assemble import step_model
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
+from headrace.perf.graphs import captured_tokens
 from headrace.perf.memory import MemoryPlan, plan_memory
 from headrace.perf.steady import Load, SteadyState, steady_state
 from headrace.perf.step import StepModel
@@ -69,6 +70,7 @@ class Evaluator:
         self.demand = Demand(fleet.workload)
         self.goals = fleet.slo.goals()
         self.request_s = self.demand.request_s
+        self._kernels: dict[object, StepModel] = {}
         self._steps: dict[object, StepModel] = {}
         self._rules: dict[object, str | None] = {}
         self._memory: dict[object, MemoryPlan] = {}
@@ -79,10 +81,18 @@ class Evaluator:
 
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""
-        key = _kernels(config)
+        captured = captured_tokens(config)
+        key = (_kernels(config), captured)
         if key not in self._steps:
-            self._steps[key] = step_model(self.facts, self.gpu, config, self.constants)
+            whole = self._kernel_times(config)
+            self._steps[key] = replace(whole, captured=captured)
         return self._steps[key]
+
+    def _kernel_times(self, config: EngineConfig) -> StepModel:
+        key = _kernels(config)
+        if key not in self._kernels:
+            self._kernels[key] = step_model(self.facts, self.gpu, config, self.constants)
+        return self._kernels[key]
 
     def judge(
         self, config: EngineConfig, concurrency: int | None = None, replicas: int | None = None
@@ -172,6 +182,7 @@ class Evaluator:
         """The steady state of one replica, and what its prefix cache finds in it."""
         key: tuple[object, ...] = (
             *_kernels(config),
+            captured_tokens(config),
             config.max_num_batched_tokens,
             concurrency,
             running,

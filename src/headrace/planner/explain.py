@@ -22,6 +22,7 @@ BOUND_BY: dict[str, str] = {
     "elementwise": "element-wise kernels",
     "collective": "all-reduce between GPUs",
     "draft": "drafting",
+    "launch": "launches of kernels outside of CUDA graphs",
     "host": "host overhead",
 }
 

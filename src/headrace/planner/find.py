@@ -97,6 +97,7 @@ def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig
         base = replace(base, prefix_caching=fleet.workload.reuses_prefixes)
     if "text_only" not in fixed:
         base = replace(base, text_only=True)
+    base = replace(base, cover_decode=True)
     return base, fixed
 
 

@@ -75,7 +75,7 @@ class Case:
     def predict(self, constants: Constants) -> Predicted:
         """TPOT, TTFT and throughput. Raises LookupError when no calibration covers the engine."""
         calibration = self.calibration(constants)
-        model = assemble(self.operators, self.config.mtp_depth, constants.step, calibration)
+        model = assemble(self.operators, self.config, constants.step, calibration)
         batched = self.config.max_num_batched_tokens
         steady = steady_state(model, self.load, self.concurrency, self.running, batched)
         slower = self.slower

@@ -28,7 +28,10 @@ from headrace.errors import InputError
         ({"speculative_config": {"method": "qwen3_next_mtp", "num_speculative_tokens": 3}}, 3),
         ({"speculative_config": '{"method": "mtp"}'}, 1),
         ({"spec_method": "mtp", "spec_tokens": 2}, 2),
-        ({"data_parallel_size": 1, "enforce_eager": True, "seed": 3, "max_num_seqs": None}, {}),
+        ({"data_parallel_size": 1, "seed": 3, "max_num_seqs": None}, {}),
+        ({"enforce_eager": True}, {"enforce_eager": True}),
+        ({"cudagraph_capture_sizes": [8, "1k"]}, {"captured": (8, 1000)}),
+        ({"max_cudagraph_capture_size": 1024}, {"max_captured": 1024}),
     ],
 )
 def test_what_the_args_fix(args, fixed):

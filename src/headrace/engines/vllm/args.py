@@ -15,13 +15,11 @@ from headrace.errors import InputError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
+from headrace.perf.graphs import covering
 
 __all__ = ["command", "defaults", "engine_args", "engine_config", "shell", "unsupported"]
 
 GIB = 2**30
-CAPTURE_CEILING = 512
-"""Tokens up to which every version captures CUDA graphs by itself (1,024 on B200 in late ones)."""
-CAPTURE_STEP = 16
 SHUTDOWN_S = 20
 """Seconds for requests in flight after SIGTERM; vLLM's own end takes up to ten more."""
 CPU_BATCH = (2048, 128)
@@ -49,6 +47,7 @@ def defaults(version: str, gpu: Gpu, facts: ModelFacts) -> EngineConfig:
         prefix_caching=flags.default("hybrid_prefix_caching", version) if hybrid else True,
         text_only=False,
         async_scheduling=True,
+        enforce_eager=gpu.kind == "cpu",
     )
 
 
@@ -116,18 +115,9 @@ def _levers(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
 
 
 def _capture(config: EngineConfig) -> dict[str, Any]:
-    """A CUDA graph for the fullest decode step, where vLLM's own sizes end below it.
-
-    Sizes count tokens. They are multiples of 16, and those of a drafting engine must also be
-    whole sequences of 1 + depth tokens; more than max_num_batched_tokens are never captured.
-    """
-    per_sequence = 1 + config.mtp_depth
-    fullest = config.max_num_seqs * per_sequence
-    if fullest <= CAPTURE_CEILING:
-        return {}
-    step = math.lcm(CAPTURE_STEP, per_sequence)
-    captured = min(math.ceil(fullest / step), config.max_num_batched_tokens // step) * step
-    return {"max_cudagraph_capture_size": captured} if captured > CAPTURE_CEILING else {}
+    """A CUDA graph for the fullest decode step, where vLLM's own sizes end below it."""
+    largest = covering(config.max_num_seqs, config.mtp_depth, config.max_num_batched_tokens)
+    return {"max_cudagraph_capture_size": largest} if largest else {}
 
 
 def _serving(config: EngineConfig) -> dict[str, Any]:

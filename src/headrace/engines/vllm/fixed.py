@@ -129,6 +129,11 @@ def _read_state_dtype(name: str, value: Any) -> dict[str, Any]:
     raise _wrong(name, "auto, float32, bfloat16 or float16", value)
 
 
+def _read_sizes(name: str, value: Any) -> dict[str, Any]:
+    sizes = value if isinstance(value, (list, tuple)) else [value]
+    return {"captured": tuple(_whole(name, size) for size in sizes)}
+
+
 def _read_limits(name: str, value: Any) -> dict[str, Any]:
     """No modality allowed is text only, as vLLM decides it."""
     limits = _mapping(name, value)
@@ -179,4 +184,7 @@ READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "async_scheduling": _read_bool("async_scheduling"),
     "language_model_only": _read_bool("text_only"),
     "limit_mm_per_prompt": _read_limits,
+    "cudagraph_capture_sizes": _read_sizes,
+    "max_cudagraph_capture_size": _read_whole("max_captured"),
+    "enforce_eager": _read_bool("enforce_eager"),
 }

@@ -29,6 +29,7 @@ SCALARS = (
     "host_s",
     "host_s_per_sequence",
     "mixed_s",
+    "launch_s",
 )
 (
     VERIFIED,
@@ -46,6 +47,7 @@ SCALARS = (
     HOST,
     HOST_SEQUENCE,
     MIXED,
+    LAUNCH,
 ) = range(len(SCALARS))
 """Where each stands in a row of scalars."""
 CURVES = ("grid", "gemm_s", "head_s")
@@ -58,6 +60,8 @@ class StepTimes(NamedTuple):
     curves: NDArray[np.float64]
     """Model x (grid, GEMM, head) x points; shorter grids are filled up by their last piece."""
     points: NDArray[np.int64]
+    captured: NDArray[np.float64]
+    """Model x sizes of CUDA graphs; shorter lists are filled up with their largest."""
 
 
 def step_times(models: list[StepModel]) -> StepTimes:
@@ -72,7 +76,18 @@ def step_times(models: list[StepModel]) -> StepTimes:
         scalars=np.array([[getattr(model, name) for name in SCALARS] for model in models]),
         curves=curves,
         points=np.array([len(model.grid) for model in models]),
+        captured=_captured(models),
     )
+
+
+def _captured(models: list[StepModel]) -> NDArray[np.float64]:
+    """Zero where nothing is captured."""
+    most = max([1, *(len(model.captured) for model in models)])
+    sizes = np.zeros((len(models), most))
+    for row, model in zip(sizes, models, strict=True):
+        row[: len(model.captured)] = model.captured
+        row[len(model.captured) :] = model.captured[-1] if model.captured else 0.0
+    return sizes
 
 
 @compiled
@@ -94,12 +109,28 @@ def interpolated(grid, values, points, x):
 
 
 @compiled
+def padded(captured, tokens):
+    """As `perf.step.padded`."""
+    if tokens > captured[-1]:
+        return tokens
+    low, high = 0, len(captured)
+    while low < high:
+        middle = (low + high) // 2
+        if captured[middle] < tokens:
+            low = middle + 1
+        else:
+            high = middle
+    return captured[low]
+
+
+@compiled
 def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
     """Seconds of a step. The last five are the fields of a `StepBatch`, in its order."""
     c = times.scalars[model]
     grid, points = times.curves[model, 0], times.points[model]
     decoded = decoding * c[VERIFIED]
-    tokens = decoded + prompt
+    sizes = times.captured[model]
+    tokens = padded(sizes, decoded + prompt)
     rows = decoded + prompts
     total = interpolated(grid, times.curves[model, 1], points, tokens)
     total += interpolated(grid, times.curves[model, 2], points, rows) + c[SAMPLE] * rows
@@ -108,5 +139,7 @@ def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
     total += c[ELEMENTWISE] * tokens
     total += c[COLLECTIVE] + c[COLLECTIVE_TOKEN] * tokens
     total += c[DRAFT] + c[DRAFT_SEQUENCE] * decoding
+    if tokens > sizes[-1]:
+        total += max(0.0, c[LAUNCH] - total)
     total += c[HOST] + c[HOST_SEQUENCE] * decoding + c[MIXED] * (prompts / (prompts + 0.05))
     return total

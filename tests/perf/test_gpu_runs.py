@@ -1,0 +1,71 @@
+"""Whole runs on real GPUs, against the model: what `docs/accuracy.md` says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headrace.hardware.gpu import Gpu
+from headrace.models.facts import ModelFacts
+from headrace.perf.assemble import step_model
+from headrace.perf.config import EngineConfig
+from headrace.perf.constants import load_constants
+from headrace.perf.memory import plan_memory
+from headrace.scheduler.scheduler import Scheduler
+from headrace.scheduler.sequence import Sequence
+from headrace.scheduler.spec import SchedulerSpec
+from headrace.validation.runs import case_of_run
+from tests.perf.test_memory import BF16, BF16_MTP, SEED
+
+CONSTANTS = load_constants()
+H100 = Path(__file__).parents[2] / "benchmarks/gpu/results/2026-11-24-h100/tuned"
+CAPTURED = replace(BF16, captured=(8, 64, 256, 512, 768, 1024))
+
+
+@pytest.mark.compute
+@pytest.mark.parametrize(
+    ("weights", "config", "requests", "seconds"),
+    [
+        ("fp8_block", SEED, 640, 107.2),
+        ("fp8_channel", BF16_MTP, 600, 80.6),
+        ("fp8_channel", CAPTURED, 900, 112.8),
+    ],
+)
+def test_offline_runs_on_an_h200_ramp_and_tail_included(
+    qwen27b: ModelFacts,
+    h200: Gpu,
+    weights: str,
+    config: EngineConfig,
+    requests: int,
+    seconds: float,
+) -> None:
+    """All requests at once, 1,024 tokens in and 512 out, as `LLM.generate` takes them."""
+    facts = replace(qwen27b, weights_dtype=weights)
+    model = step_model(facts, h200, config, CONSTANTS)
+    spec = SchedulerSpec(
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=config.max_num_batched_tokens,
+        max_model_len=config.max_model_len,
+        cache=plan_memory(facts, h200, config, CONSTANTS.memory).cache,
+        mtp_depth=config.mtp_depth,
+        acceptance=0.8,
+    )
+    scheduler, clock_s = Scheduler(spec), 0.0
+    for _ in range(requests):
+        scheduler.add(Sequence(1024, 512, None))
+    while step := scheduler.schedule():
+        clock_s += model.step_s(step.batch)
+        scheduler.finish(step)
+    assert clock_s == pytest.approx(seconds, rel=0.10)
+
+
+@pytest.mark.parametrize("in_flight", [16, 96, 320])
+def test_served_loads_on_an_h100(in_flight: int) -> None:
+    """Row-wise FP8 through the server; these rows were fitted to."""
+    folder = H100 / f"load-1024-512-c{in_flight}"
+    case = case_of_run(folder, CONSTANTS, model="headrace/Qwen3.5-27B-FP8-rowwise")
+    predicted = case.predict(CONSTANTS)
+    assert predicted.tpot_ms == pytest.approx(case.measured.tpot_ms, rel=0.02)
+    assert predicted.total_tok_s == pytest.approx(case.measured.total_tok_s, rel=0.10)
