@@ -115,14 +115,12 @@ def _asked(
 
 def plan_for(fleet: Fleet, fleet_file: Path | None = None) -> Plan:
     """Load what a fleet names (model, GPU) and plan it; errors name the place in its file."""
-    from headrace.hardware.load import load_gpu
+    from headrace.hardware.load import load_gpu_of
     from headrace.models.load import load_model
     from headrace.planner.make import make_plan
 
-    hardware = fleet.hardware
-    catalog = Path(hardware.catalog) if hardware.catalog else None
     with named_in(fleet_file, "hardware", "gpu"):
-        gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+        gpu = load_gpu_of(fleet.hardware)
     with named_in(fleet_file, "model"):
         facts = load_model(fleet.model)
     others = checkpoints_of(fleet, facts, fleet_file)

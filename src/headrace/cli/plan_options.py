@@ -13,6 +13,7 @@ from rich.table import Table
 from headrace.cli.output import console, print_json
 from headrace.cli.plan import checkpoints_of, named_in, plan_for
 from headrace.errors import HeadraceError, InputError
+from headrace.hardware.load import load_gpu_of
 from headrace.planner import rank, what_if
 from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
@@ -20,7 +21,6 @@ from headrace.spec.load import load_fleet
 from headrace.spec.slo import Slo
 
 if TYPE_CHECKING:
-    from headrace.hardware.gpu import Gpu
     from headrace.planner.compare import Ground, Step
 
 PATIENCE_S = 2.0
@@ -61,7 +61,7 @@ def _rank(fleet: Fleet, fleet_file: Path, wanted: list[str], *, json: bool) -> N
 
     names = _gpus(fleet, wanted)
     with named_in(fleet_file, "hardware", "gpu"):
-        own = load_gpu_of(fleet).name
+        own = load_gpu_of(fleet.hardware).name
     with named_in(fleet_file, "model"):
         facts = load_model(fleet.model)
     others = checkpoints_of(fleet, facts, fleet_file)
@@ -69,7 +69,7 @@ def _rank(fleet: Fleet, fleet_file: Path, wanted: list[str], *, json: bool) -> N
     for name in _patiently(names):
         placed = rank.on_gpu(fleet, name, own=name == own)
         with named_in(fleet_file, "engine"):
-            rows.append(rank.rank_on(placed, facts, load_gpu_of(placed), others))
+            rows.append(rank.rank_on(placed, facts, load_gpu_of(placed.hardware), others))
     rows = rank.ranked(rows)
     if json:
         print_json({"ranking": [row.model_dump(mode="json") for row in rows]})
@@ -91,15 +91,6 @@ def _patiently(names: list[str]) -> Iterator[str]:
         status.stop()
 
 
-def load_gpu_of(fleet: Fleet) -> Gpu:
-    """The GPU that a fleet names, at its price."""
-    from headrace.hardware.load import load_gpu
-
-    hardware = fleet.hardware
-    catalog = Path(hardware.catalog) if hardware.catalog else None
-    return load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
-
-
 def _gpus(fleet: Fleet, wanted: list[str]) -> list[str]:
     """Catalog names, each once; `all` are those that are GPUs, not the CPU."""
     from headrace.hardware.load import load_catalog
@@ -111,7 +102,7 @@ def _gpus(fleet: Fleet, wanted: list[str]) -> list[str]:
             names += [gpu.name for gpu in load_catalog(catalog).values() if gpu.kind == "gpu"]
             continue
         try:
-            names.append(load_gpu_of(rank.on_gpu(fleet, name, own=False)).name)
+            names.append(load_gpu_of(rank.on_gpu(fleet, name, own=False).hardware).name)
         except InputError as error:
             raise InputError(f"--gpu {name}: {error}", hint=error.hint) from error
     return list(dict.fromkeys(names))
@@ -179,7 +170,7 @@ def _priced(fleet: Fleet, other: Fleet, changes: list[what_if.Change]) -> Fleet:
     """The file's price again where the changed GPU is the file's own under another name."""
     if any(change.path[0] == "hardware" and change.path[1:] != ("gpu",) for change in changes):
         return other
-    if load_gpu_of(other).name != load_gpu_of(fleet).name:
+    if load_gpu_of(other.hardware).name != load_gpu_of(fleet.hardware).name:
         return other
     return other.model_copy(update={"hardware": fleet.hardware})
 
@@ -232,7 +223,7 @@ def _against(fleet: Fleet, fleet_file: Path, other_file: Path, *, json: bool) ->
 
 def _named(fleet: Fleet) -> Fleet:
     """The fleet with its GPU's name as the catalog spells it."""
-    return rank.on_gpu(fleet, load_gpu_of(fleet).name, own=True)
+    return rank.on_gpu(fleet, load_gpu_of(fleet.hardware).name, own=True)
 
 
 def _as_it_is(other: Fleet) -> Fleet:
@@ -245,7 +236,7 @@ def _ground(fleet: Fleet) -> Ground:
     from headrace.perf.load import current_constants
     from headrace.planner.compare import Ground
 
-    return Ground(load_model(fleet.model), load_gpu_of(fleet), current_constants())
+    return Ground(load_model(fleet.model), load_gpu_of(fleet.hardware), current_constants())
 
 
 def _require_same(differing: dict[str, tuple[Any, Any]], file: Path, other: Path) -> None:

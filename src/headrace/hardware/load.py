@@ -9,12 +9,15 @@ import tomllib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.errors import InputError
 from headrace.hardware.gpu import ComputeDtype, Gpu
+
+if TYPE_CHECKING:
+    from headrace.spec.fleet import Hardware
 
 PACKAGED = Path(__file__).parent / "catalog.toml"
 USER_CATALOG = "HEADRACE_HARDWARE"
@@ -72,6 +75,12 @@ def load_gpu(name: str, catalog: Path | None = None, usd_per_gpu_hour: float | N
         raise _unknown(name, listed)
     gpu = _gpu(found, listed[found])
     return gpu if usd_per_gpu_hour is None else replace(gpu, usd_per_hour=usd_per_gpu_hour)
+
+
+def load_gpu_of(hardware: Hardware) -> Gpu:
+    """The GPU that a fleet names, from the catalog that it names, at its price."""
+    catalog = Path(hardware.catalog) if hardware.catalog else None
+    return load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
 
 
 def load_catalog(path: Path | None = None) -> dict[str, Gpu]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from headrace.errors import InputError
 from headrace.hardware.gpu import Gpu
-from headrace.hardware.load import load_gpu
+from headrace.hardware.load import load_gpu_of
 from headrace.models.facts import ModelFacts
 from headrace.models.load import load_model
 from headrace.perf.constants import Constants
@@ -74,9 +73,7 @@ def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
     several = len(models) > 1 or (base is not None and base.model not in models)
     version = fleet.engine.version
     unknown = [n for n, values in wanted.extra.items() if not is_lever(n, values[0], version)]
-    hardware = fleet.hardware
-    catalog = Path(hardware.catalog) if hardware.catalog else None
-    gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+    gpu = load_gpu_of(fleet.hardware)
 
     def chosen(of: Fleet) -> Option:
         plan = planner(of)

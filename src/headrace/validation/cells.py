@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from headrace.perf.constants import Constants
 from headrace.validation.cases import UnsupportedError, case_of
 from headrace.validation.points import Point
-from headrace.validation.predict import Case, Predicted
+from headrace.validation.predict import Case, Measured, Predicted
 
 
 class _Part(BaseModel):
@@ -31,6 +31,11 @@ class Cell(_Part):
     mape_throughput: float | None
     in_band: float | None
     """Share of TPOT points inside the prediction's band."""
+
+    @property
+    def name(self) -> str:
+        """In one line."""
+        return f"{self.engine} {self.model} {self.gpu} {self.weights_dtype or '16 bit'}"
 
 
 class Unsupported(_Part):
@@ -59,12 +64,21 @@ class Pair:
     case: Case
     predicted: Predicted
 
+    @property
+    def measured(self) -> Measured:
+        """What it was to be."""
+        return self.case.measured
+
 
 def validate(points: list[Point], constants: Constants) -> Validation:
     """Predict every point that can be, and measure the errors."""
+    return summarize(*pairs_of(points, constants))
+
+
+def pairs_of(points: list[Point], constants: Constants) -> tuple[list[Pair], list[Unsupported]]:
+    """Every row that can be predicted beside its prediction, and those that cannot."""
     cases, unsupported = cases_of(points, constants)
-    pairs = [Pair(case, case.predict(constants)) for case in cases]
-    return summarize(pairs, unsupported)
+    return [Pair(case, case.predict(constants)) for case in cases], unsupported
 
 
 def cases_of(points: list[Point], constants: Constants) -> tuple[list[Case], list[Unsupported]]:
@@ -81,13 +95,10 @@ def cases_of(points: list[Point], constants: Constants) -> tuple[list[Case], lis
 
 def summarize(pairs: list[Pair], unsupported: list[Unsupported]) -> Validation:
     """Errors by cell and over all."""
-    cells = defaultdict(list)
-    for pair in pairs:
-        cells[pair.case.cell].append(pair)
     return Validation(
         rows=len(pairs) + len(unsupported),
         predicted=len(pairs),
-        cells=[_cell(key, members) for key, members in sorted(cells.items())],
+        cells=[cell_of(members) for members in by_cell(pairs)],
         mape_tpot=_mean(_tpot_errors(pairs)),
         median_ape_ttft=_median(_ttft_errors(pairs)),
         mape_throughput=_mean(_throughput_errors(pairs)),
@@ -95,17 +106,23 @@ def summarize(pairs: list[Pair], unsupported: list[Unsupported]) -> Validation:
     )
 
 
-def _cell(key: tuple[str, str, str, str], pairs: list[Pair]) -> Cell:
-    inside = [
-        p.predicted.low <= measured / p.predicted.tpot_ms <= p.predicted.high
-        for p in pairs
-        if (measured := p.case.measured.tpot_ms)
-    ]
+def by_cell(pairs: list[Pair]) -> list[list[Pair]]:
+    """The pairs of each cell, in the order of their names."""
+    cells = defaultdict(list)
+    for pair in pairs:
+        cells[pair.case.cell].append(pair)
+    return [members for _, members in sorted(cells.items())]
+
+
+def cell_of(pairs: list[Pair]) -> Cell:
+    """Errors of pairs that are all of one cell."""
+    engine, model, gpu, weights_dtype = pairs[0].case.cell
+    inside = [p.predicted.holds(p.predicted.tpot_ms, m) for p in pairs if (m := p.measured.tpot_ms)]
     return Cell(
-        engine=key[0],
-        model=key[1],
-        gpu=key[2],
-        weights_dtype=key[3],
+        engine=engine,
+        model=model,
+        gpu=gpu,
+        weights_dtype=weights_dtype,
         n=len(pairs),
         mape_tpot=_mean(_tpot_errors(pairs)),
         median_ape_ttft=_median(_ttft_errors(pairs)),
@@ -115,15 +132,15 @@ def _cell(key: tuple[str, str, str, str], pairs: list[Pair]) -> Cell:
 
 
 def _tpot_errors(pairs: list[Pair]) -> list[float]:
-    return [_error(p.predicted.tpot_ms, m) for p in pairs if (m := p.case.measured.tpot_ms)]
+    return [_error(p.predicted.tpot_ms, m) for p in pairs if (m := p.measured.tpot_ms)]
 
 
 def _ttft_errors(pairs: list[Pair]) -> list[float]:
-    return [_error(p.predicted.ttft_ms, m) for p in pairs if (m := p.case.measured.ttft_ms)]
+    return [_error(p.predicted.ttft_ms, m) for p in pairs if (m := p.measured.ttft_ms)]
 
 
 def _throughput_errors(pairs: list[Pair]) -> list[float]:
-    return [_error(p.predicted.total_tok_s, m) for p in pairs if (m := p.case.measured.total_tok_s)]
+    return [_error(p.predicted.total_tok_s, m) for p in pairs if (m := p.measured.total_tok_s)]
 
 
 def _error(predicted: float, measured: float) -> float:

@@ -12,7 +12,7 @@ from headrace.perf.calibration import Calibration, Engine
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, Kernels
 from headrace.perf.operators import Operators, count
-from headrace.perf.steady import Load, SteadyState, steady_state
+from headrace.perf.steady import Load, steady_state
 from headrace.perf.step import StepBatch, StepModel
 
 
@@ -34,6 +34,10 @@ class Predicted:
     total_tok_s: float
     low: float
     high: float
+
+    def holds(self, predicted: float, measured: float) -> bool:
+        """Whether the band around one of its figures reaches the measured one."""
+        return self.low <= measured / predicted <= self.high
 
 
 @dataclass(frozen=True)
@@ -79,23 +83,24 @@ class Case:
         batched = self.config.max_num_batched_tokens
         steady = steady_state(model, self.load, self.concurrency, self.running, batched)
         slower = self.slower
+        wave_s = self._first_wave_s(model) * constants.step.first_wave_share
+        ttft_s = steady.ttft_s + calibration.request_s + wave_s
         tokens = self.load.input_tokens + self.load.output_tokens
         band = calibration.band_of(self.gpu.name, self.facts.weights_dtype)
         return Predicted(
             tpot_ms=slower * steady.tpot_s * 1e3,
-            ttft_ms=slower * self._ttft_s(steady, model, constants) * 1e3,
+            ttft_ms=slower * ttft_s * 1e3,
             total_tok_s=steady.request_s * tokens * self.replicas / slower,
             low=1 - band,
             high=1 + band,
         )
 
-    def _ttft_s(self, steady: SteadyState, model: StepModel, constants: Constants) -> float:
-        """The steady TTFT; and where all started at once, on average half of the first wave."""
-        ttft_s = steady.ttft_s + self.calibration(constants).request_s
+    def _first_wave_s(self, model: StepModel) -> float:
+        """Where all started at once: what a request waits in the first wave, half of it."""
         if not self.at_once:
-            return ttft_s
+            return 0.0
         prompt, batched = self.load.input_tokens, self.config.max_num_batched_tokens
         prompts = max(1.0, batched / prompt)
         batch = StepBatch(0, 0, batched, prompts, batched * prompt / 2)
         wave = min(self.concurrency, self.running) * prompt / 2 / batched
-        return ttft_s + constants.step.first_wave_share * wave * model.step_s(batch)
+        return wave * model.step_s(batch)

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from headrace.engines.vllm import args as vllm_args
 from headrace.errors import InputError
-from headrace.hardware.gpu import Gpu
-from headrace.hardware.load import load_gpu
+from headrace.hardware.load import load_gpu_of
 from headrace.loadgen.summary import Summary
 from headrace.models.facts import ModelFacts
 from headrace.models.load import load_model
@@ -46,7 +45,7 @@ def case_of_run(
 
 def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: ModelFacts) -> Case:
     fleet, layout = plan.fleet, plan.chosen.layout
-    gpu = _gpu(plan)
+    gpu = load_gpu_of(fleet.hardware)
     version = fleet.engine.version
     base = vllm_args.defaults(version, gpu, facts)
     config = vllm_args.engine_config(plan.chosen.engine_args, version)
@@ -75,12 +74,6 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
         measured=Measured(latency.tpot.mean, latency.ttft.mean, summary.throughput.total_tok_s),
         at_once=False,
     )
-
-
-def _gpu(plan: Plan) -> Gpu:
-    hardware = plan.fleet.hardware
-    catalog = Path(hardware.catalog) if hardware.catalog else None
-    return load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
 
 
 def _read(folder: Path, name: str, part: type[Part]) -> Part:
