@@ -1,5 +1,6 @@
 """Reports in a real browser: nothing is fetched, nothing fails, everything is drawn and fits."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from headrace.report.write import write_report
+from headrace.perf.constants import load_constants
+from headrace.report.validation import validation_page
+from headrace.report.write import write_page, write_report
+from headrace.validation.cells import by_cell, pairs_of
+from headrace.validation.points import load_points
 from tests.report.synthetic import REAL, SMALL, write_run
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -21,7 +26,7 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PAGES = ("one", "many", "plan")
+PAGES = ("one", "many", "plan", "validation")
 INKED = """canvas => {
   const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
   return data.some(value => value > 0);
@@ -49,7 +54,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one": write_report(runs[:1], folder / "one.html"),
         "many": write_report(runs, folder / "many.html"),
         "plan": write_report([folder / "plan"], folder / "plan.html"),
+        "validation": write_page(_validation(), folder / "validation.html"),
     }
+
+
+def _validation() -> str:
+    points = load_points(Path(__file__).parents[1] / "data" / "points.csv")
+    pairs, unsupported = pairs_of(points, load_constants())
+    cells = sorted(by_cell(pairs), key=len)
+    return validation_page([*cells[0], *cells[-1]], unsupported, "points.csv", "headrace validate")
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +149,18 @@ def test_the_plans_points_say_their_configuration(browser, reports):
     page = opened(browser, reports["plan"])
     page.locator('[data-chart="pareto"] .u-over').hover()
     assert "TP 1" in page.locator('[data-chart="pareto"] .tip').inner_text()
+    page.close()
+
+
+def test_a_measured_row_says_its_error_under_the_pointer(browser, reports):
+    page = opened(browser, reports["validation"])
+    place = page.locator("[data-chart]").first
+    place.scroll_into_view_if_needed()
+    place.locator(".u-over").hover()
+    text = place.locator(".tip").inner_text()
+    assert "Measured, ms: " in text
+    assert re.search(r"Predicted, band (holds|misses): ", text)
+    assert re.search(r"TP\s\d; [+-][\d.]+\s%", text)
     page.close()
 
 

@@ -65,6 +65,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Parity:
+    """Both axes count the same, logarithmically, so that the diagonal is where they agree.
+
+    `low` and `high` are the band around each point, on the y axis. `names` are points by place
+    that are to be known by name, the most important first: where two would overlap, it is kept.
+    """
+
+    within: float
+    """Lines at so large a share above and below the diagonal."""
+    low: Sequence[Value]
+    high: Sequence[Value]
+    names: dict[int, str]
+
+    @property
+    def banded(self) -> bool:
+        """Some point has a band."""
+        return any(value is not None for value in self.low)
+
+
+@dataclass(frozen=True)
 class Chart:
     """A chart over one shared x axis. `notes` says more about each x on hover."""
 
@@ -81,6 +101,9 @@ class Chart:
     notes: tuple[str, ...] = ()
     top: float | None = None
     """Where the y axis ends, when that is not at the largest value."""
+    noted: str = "Configuration"
+    """What `notes` are, at the head of their column."""
+    parity: Parity | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What report.js draws; numbers cut to the digits that can be seen."""
@@ -93,7 +116,15 @@ class Chart:
             "shades": [vars(s) for s in self.shades],
             "notes": self.notes,
             "top": self.top,
+            "parity": self._parity_json(),
         }
+
+    def _parity_json(self) -> dict[str, Any] | None:
+        parity = self.parity
+        if parity is None:
+            return None
+        band = {"low": [_cut(v) for v in parity.low], "high": [_cut(v) for v in parity.high]}
+        return vars(parity) | band | {"names": list(parity.names.items())}
 
     def table(self) -> Table:
         """The same numbers for those who read rather than look."""
@@ -102,8 +133,12 @@ class Chart:
             [_said(x, self.x_axis), *(_said(s.values[i], self.y_axis) for s in self.series)]
             for i, x in enumerate(self.x)
         ]
+        if self.parity and self.parity.banded:
+            columns += ["Band from", "to"]
+            band = zip(rows, self.parity.low, self.parity.high, strict=True)
+            rows = [[*r, _said(a, self.y_axis), _said(b, self.y_axis)] for r, a, b in band]
         if self.notes:
-            columns.append("Configuration")
+            columns.append(self.noted)
             rows = [[*row, note] for row, note in zip(rows, self.notes, strict=True)]
         return Table(self.title, tuple(columns), tuple(tuple(row) for row in rows))
 

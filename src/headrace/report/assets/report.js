@@ -43,7 +43,7 @@
       return { ...base, width: 0, fill: faded(colour, 0.85), paths };
     }
     if (s.style === "points") {
-      const points = { show: true, size: 12, fill: colour, stroke: tone("card"), width: 2 };
+      const points = { show: true, size: spec.parity ? 9 : 12, fill: colour, stroke: tone("card"), width: spec.parity ? 1 : 2 };
       return { ...base, paths: () => null, points };
     }
     return base;
@@ -89,6 +89,69 @@
     label(u, mark.label, x + (onRight ? 5 : -5) * devicePixelRatio, y, colour, onRight ? "left" : "right");
   };
 
+  /* The diagonal, the lines beside it, and each point's band. */
+  const drawParity = (u, spec) => {
+    const { within, low, high } = spec.parity;
+    const { left, top, width, height } = u.bbox;
+    const { min, max } = u.scales.x;
+    const line = (x0, y0, x1, y1, colour, dash) => {
+      u.ctx.strokeStyle = colour;
+      u.ctx.setLineDash(dash.map((length) => length * devicePixelRatio));
+      u.ctx.beginPath();
+      u.ctx.moveTo(u.valToPos(x0, "x", true), u.valToPos(y0, "y", true));
+      u.ctx.lineTo(u.valToPos(x1, "x", true), u.valToPos(y1, "y", true));
+      u.ctx.stroke();
+    };
+    u.ctx.save();
+    u.ctx.beginPath();
+    u.ctx.rect(left, top, width, height);
+    u.ctx.clip();
+    u.ctx.lineWidth = 1.5 * devicePixelRatio;
+    low.forEach((value, i) => {
+      if (value !== null) line(spec.x[i], value, spec.x[i], high[i], faded(tone("muted"), 0.45), []);
+    });
+    line(min, min, max, max, tone("soft"), []);
+    for (const share of [1 - within, 1 + within]) line(min, min * share, max, max * share, tone("muted"), [5, 4]);
+    u.ctx.restore();
+  };
+
+  const predictedAt = (spec, index) => spec.series.find((s) => s.values[index] !== null)?.values[index];
+
+  /* A name that would overlap one before it is left out: the table beside the chart has it. */
+  const drawNames = (u, spec) => {
+    const taken = [];
+    for (const [i, name] of spec.parity.names) {
+      const x = u.valToPos(spec.x[i], "x", true);
+      const y = u.valToPos(predictedAt(spec, i), "y", true);
+      if (taken.some((other) => Math.abs(other - y) < 14 * devicePixelRatio)) continue;
+      taken.push(y);
+      const onRight = x < u.bbox.left + u.bbox.width / 2;
+      label(u, name, x + (onRight ? 8 : -8) * devicePixelRatio, y + 4 * devicePixelRatio, tone("ink"), onRight ? "left" : "right");
+    }
+  };
+
+  /* Round values over a logarithmic axis: the wider it is, the fewer in each decade. */
+  const logSplits = (_, __, min, max) => {
+    const decades = Math.log10(max / min);
+    const steps = decades > 3 ? [1] : decades > 1.2 ? [1, 2, 5] : decades > 0.5 ? [1, 1.5, 2, 3, 5, 7] : [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9];
+    const found = [];
+    for (let power = Math.floor(Math.log10(min)); 10 ** power <= max; power++) found.push(...steps.map((step) => step * 10 ** power));
+    return found.filter((value) => value >= min && value <= max);
+  };
+
+  /* The point under the pointer, by distance and not by x alone. */
+  const nearest = (u, spec) => {
+    const away = spec.x.map((x, i) => Math.hypot(
+      u.valToPos(x, "x") - u.cursor.left, u.valToPos(predictedAt(spec, i), "y") - u.cursor.top));
+    return away.indexOf(Math.min(...away));
+  };
+
+  const parityRange = (spec) => {
+    const { low, high } = spec.parity;
+    const all = [...spec.x, ...low, ...high, ...spec.series.flatMap((s) => s.values)].filter((v) => v !== null);
+    return [Math.min(...all) / 1.15, Math.max(...all) * 1.15];
+  };
+
   const span = (text, strong) => {
     const element = document.createElement(strong ? "b" : "span");
     element.textContent = text;
@@ -96,7 +159,8 @@
   };
 
   const fillTip = (tip, spec, index) => {
-    const lines = [[span(write[spec.xAxis.format](spec.x[index]), true)]];
+    const x = span(write[spec.xAxis.format](spec.x[index]), true);
+    const lines = [spec.parity ? [span(`${spec.xAxis.label}: `), x] : [x]];
     for (const s of spec.series) {
       const value = s.values[index];
       if (value !== null) lines.push([span(`${s.label}: `), span(write[spec.yAxis.format](value), true)]);
@@ -123,7 +187,7 @@
         const { idx, left } = u.cursor;
         tip.hidden = idx === null || idx === undefined || left < 0;
         if (tip.hidden) return;
-        fillTip(tip, spec, idx);
+        fillTip(tip, spec, spec.parity ? nearest(u, spec) : idx);
         const room = u.over.clientWidth - tip.offsetWidth;
         const wanted = left + 14 > room ? left - tip.offsetWidth - 14 : left + 14;
         tip.style.left = `${clamp(wanted, 0, Math.max(0, room))}px`;
@@ -148,6 +212,22 @@
     return [Math.min(low - pad, ...marks.filter((m) => m > low - (high - low) * 0.6)), reach];
   };
 
+  const axesOf = (spec) => {
+    const round = spec.parity ? { splits: logSplits, filter: (_, splits) => splits } : {};
+    return [{ ...axis(spec.xAxis.format), space: 70, size: 30, ...round }, { ...axis(spec.yAxis.format), size: 56, space: 38, ...round }];
+  };
+
+  const scalesOf = (spec) => {
+    if (!spec.parity) return { x: { time: false, range: xRange(spec) }, y: { range: fromZero(spec) } };
+    const both = parityRange(spec);
+    return { x: { time: false, distr: 3, range: () => both }, y: { distr: 3, range: () => both } };
+  };
+
+  const cursorOf = (spec) => {
+    const base = { y: false, drag: { x: false, y: false }, points: { size: spec.parity ? 13 : 7 } };
+    return spec.parity ? { ...base, x: false, dataIdx: (u) => nearest(u, spec) } : base;
+  };
+
   const draw = (place, spec) => {
     drawn.get(place)?.destroy();
     const options = {
@@ -155,13 +235,14 @@
       height: place.clientHeight,
       padding: [10, 24, 0, 0],
       legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: false, range: xRange(spec) }, y: { range: fromZero(spec) } },
-      axes: [{ ...axis(spec.xAxis.format), space: 70, size: 30 }, { ...axis(spec.yAxis.format), size: 56, space: 38 }],
+      cursor: cursorOf(spec),
+      scales: scalesOf(spec),
+      axes: axesOf(spec),
       series: [{}, ...spec.series.map(seriesOf(spec))],
       hooks: {
         drawClear: [(u) => spec.shades.forEach((shade) => drawShade(u, shade))],
-        draw: [(u) => spec.marks.forEach((mark, row) => drawMark(u, mark, row))],
+        drawAxes: spec.parity ? [(u) => drawParity(u, spec)] : [],
+        draw: spec.parity ? [(u) => drawNames(u, spec)] : [(u) => spec.marks.forEach((mark, row) => drawMark(u, mark, row))],
       },
       plugins: [{ hooks: hover(spec) }],
     };
