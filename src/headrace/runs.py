@@ -50,4 +50,7 @@ def fleet_text(fleet: Fleet) -> str:
     """A fleet as a fleet file that loads to the same."""
     import yaml
 
-    return yaml.safe_dump(fleet.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    follows = {"traced", "input_tokens", "output_tokens", "prefix_hit_rate"}
+    exclude = {"workload": follows if fleet.workload.trace else {"traced"}}
+    document = fleet.model_dump(mode="json", exclude_none=True, exclude=exclude)
+    return yaml.safe_dump(document, sort_keys=False)

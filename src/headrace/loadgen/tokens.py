@@ -27,7 +27,12 @@ def counter(spec: BenchSpec, endpoint: Endpoint, key: str | None) -> Callable[[s
         return None
     if spec.tokenizer == SERVER:
         return lambda text: _asked(spec, endpoint, key, {"prompt": text})
-    tokenizer = _local(Path(spec.tokenizer))
+    return local_counter(Path(spec.tokenizer))
+
+
+def local_counter(folder: Path) -> Callable[[str], int]:
+    """Counts by the tokenizer.json of a folder. Raises InputError when it has none."""
+    tokenizer = _local(folder)
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 

@@ -49,6 +49,7 @@ SAME: tuple[str, ...] = (
     "hardware.gpu",
     "hardware.nodes",
     "hardware.gpus_per_node",
+    "workload.trace",
     "workload.input_tokens",
     "workload.output_tokens",
     "workload.conversation",

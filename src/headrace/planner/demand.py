@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from headrace.errors import InputError
 from headrace.perf.steady import Load
 from headrace.scheduler.spec import CacheSpec
 from headrace.spec.lengths import AnyLengths, Fixed, as_lengths
@@ -23,6 +24,8 @@ from headrace.spec.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from headrace.planner.latency import Serving
 
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -137,23 +140,44 @@ class Demand:
             )
         return self._held[key]
 
+    @property
+    def hits_follow(self) -> bool:
+        """What the prefix cache finds is a consequence of what was sent before, and of room."""
+        return self.workload.conversation is not None or self.workload.reuses_prefixes_of_trace
+
     def kept(
-        self, cache: CacheSpec, load: Load, running: float, request_s: float, queue_s: float
+        self, cache: CacheSpec, serving: Serving, running: float, replicas: int, at_home: float
     ) -> float:
-        """Share of conversations whose pages outlive the pause before their next turn.
+        """Share of those prompts that follow another whose pages are still there.
 
         What the running requests leave of the cache is overwritten at the pace of new pages, the
-        least recently used first. Pauses are taken as exponential around the think time.
+        least recently used first. Pauses between turns are taken as exponential around the think
+        time; a trace says what was written between its requests, here by so many `replicas`.
+        `at_home` is the share that comes to the replica which has its pages.
         """
-        talk = self.workload.conversation
-        if talk is None:
-            return 1.0
-        pause_s = talk.think_time_s + queue_s
+        load, steady = serving.load, serving.steady
         mean, _ = self._pages(cache)
         spare = max(0.0, cache.pages - self._common_pages(cache) - running * mean)
         new = load.computed_input_tokens + load.output_tokens
         written = new / cache.page_tokens * cache.token_groups + cache.state_pages
-        return 1 - math.exp(-spare / written / request_s / pause_s) if pause_s else 1.0
+        lasting = spare / written
+        talk = self.workload.conversation
+        if talk is None:
+            return at_home * float(self._younger(lasting * new * replicas))
+        pause_s = talk.think_time_s + steady.queue_s
+        return at_home * (1 - math.exp(-lasting / steady.request_s / pause_s) if pause_s else 1.0)
+
+    def _younger(self, tokens: float) -> float:
+        """Share of a trace's following prompts whose pages are no older."""
+        return float(np.searchsorted(self._ages, tokens, side="right")) / max(1, len(self._ages))
+
+    @cached_property
+    def _ages(self) -> Floats:
+        """Of a trace's prompts that follow another one, ascending."""
+        traced = self.workload.traced
+        assert traced is not None
+        follows = zip(traced.ages, traced.known, strict=True)
+        return np.sort(np.array([age for age, known in follows if known], float))
 
     @cached_property
     def no_hits(self) -> Floats:
@@ -163,12 +187,11 @@ class Demand:
     def hits(self, page_tokens: int, kept: float) -> Floats:
         """Cached tokens of every request's prompt; whole pages are found, a stated rate is taken.
 
-        `kept` is the share of conversations whose pages are still there at their next turn.
+        `kept` is the share of following prompts whose pages are still there.
         """
-        talk = self.workload.conversation
-        if talk is None:
+        if not self.hits_follow:
             return self.prompts * self.workload.prefix_hit_rate
-        common = talk.shared_tokens // page_tokens * page_tokens
+        common = self._common // page_tokens * page_tokens
         whole: Floats = np.minimum(self._known, self.prompts - 1) // page_tokens * page_tokens
         return kept * whole + (1 - kept) * np.minimum(common, whole)
 
@@ -206,6 +229,14 @@ class Demand:
     def _known(self) -> Floats:
         return np.array([r.known for r in self.requests], float)
 
+    @cached_property
+    def _common(self) -> Floats:
+        """Of these, what any replica has at any time."""
+        if self.workload.traced is not None:
+            return np.array(self.workload.traced.common, float)
+        talk = self.workload.conversation
+        return np.full(len(self.requests), float(talk.shared_tokens if talk else 0))
+
     def chance(self, name: str) -> Floats:
         """Evenly spaced shares, one for every request, in an order of their own."""
         if name not in self._chances:
@@ -237,6 +268,8 @@ def _moments(weighed: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _sample(workload: Workload) -> list[Request]:
+    if workload.trace is not None:
+        return _of_trace(workload)
     inputs, outputs = workload.inputs, workload.outputs
     talk = workload.conversation
     if talk is None:
@@ -256,6 +289,17 @@ def _sample(workload: Workload) -> list[Request]:
         for count in counts
         for request in _conversation(count, talk.shared_tokens, added, answers)
     ]
+
+
+def _of_trace(workload: Workload) -> list[Request]:
+    traced = workload.traced
+    if traced is None:
+        raise InputError(
+            f"workload.trace {workload.trace}: the file was not read",
+            hint="name it in a fleet file, which is where it is read",
+        )
+    columns = zip(traced.prompts, traced.known, traced.outputs, strict=True)
+    return [Request(*row) for row in columns]
 
 
 def _conversation(

@@ -22,6 +22,8 @@ from headrace.spec.fleet import Fleet
 KEPT_STEPS = 16
 """The share of conversations that are still cached is told apart in so many steps."""
 ROUNDS = 8
+KEEPS_HOME = ("affinity", "prefix-affinity")
+"""Gateway policies that send prompts with the same beginning to the same replica."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ class Evaluator:
         per_node = hardware.gpus_per_node // config.tensor_parallel
         replicas = replicas or hardware.nodes * per_node
         kept = 1 - self.loss(-(-replicas // per_node))
-        concurrency = given or self._concurrency(config, replicas * kept, running)
-        serving = self.serving(config, concurrency, running)
+        concurrency = given or self._concurrency(config, replicas, kept, running)
+        serving = self.serving(config, concurrency, running, replicas)
         total = serving.steady.request_s * self.demand.tokens * replicas * kept
         return Candidate(config, replicas, memory, running, concurrency, serving, total)
 
@@ -158,28 +160,33 @@ class Evaluator:
         """Share of the throughput that so many nodes lose to each other."""
         return self.constants.scaling.loss_per_doubling * math.log2(nodes)
 
-    def _concurrency(self, config: EngineConfig, replicas: float, running: int) -> int:
+    def _concurrency(self, config: EngineConfig, replicas: int, kept: float, running: int) -> int:
         """Requests in flight per replica: stated, what a stated rate needs, or all that run."""
         workload = self.fleet.workload
         if self.request_s is not None:
-            return self.concurrency_for(config, self.request_s / replicas, running)
+            request_s = self.request_s / (replicas * kept)
+            return self.concurrency_for(config, request_s, running, replicas)
         if workload.concurrency == "auto":
             return running
-        return max(1, round(workload.concurrency / replicas))
+        return max(1, round(workload.concurrency / (replicas * kept)))
 
-    def concurrency_for(self, config: EngineConfig, request_s: float, running: int) -> int:
+    def concurrency_for(
+        self, config: EngineConfig, request_s: float, running: int, replicas: int
+    ) -> int:
         """The fewest requests in flight that reach a rate (Little), or `running` if none does."""
         low, high = 1, running
         while low < high:
             middle = (low + high) // 2
-            if self.serving(config, middle, running).steady.request_s < request_s:
+            if self.serving(config, middle, running, replicas).steady.request_s < request_s:
                 low = middle + 1
             else:
                 high = middle
         return low
 
-    def serving(self, config: EngineConfig, concurrency: int, running: int) -> Serving:
-        """The steady state of one replica, and what its prefix cache finds in it."""
+    def serving(
+        self, config: EngineConfig, concurrency: int, running: int, replicas: int
+    ) -> Serving:
+        """The steady state of one of `replicas`, and what its prefix cache finds in it."""
         key: tuple[object, ...] = (
             *_kernels(config),
             captured_tokens(config),
@@ -187,26 +194,32 @@ class Evaluator:
             concurrency,
             running,
         )
-        if self.fleet.workload.conversation is not None:
-            key = (*key, _room(config), config.prefix_caching)
+        if self.demand.hits_follow:
+            key = (*key, _room(config), config.prefix_caching, replicas)
         if key not in self._states:
-            self._states[key] = self._serving(config, concurrency, running)
+            self._states[key] = self._serving(config, concurrency, running, replicas)
         return self._states[key]
 
-    def _serving(self, config: EngineConfig, concurrency: int, running: int) -> Serving:
+    def _serving(
+        self, config: EngineConfig, concurrency: int, running: int, replicas: int
+    ) -> Serving:
         """Hits make room, and room makes hits: solved by going round."""
         serving = self._with_hits(config, concurrency, running, 1.0)
-        if self.fleet.workload.conversation is None or not config.prefix_caching:
+        if not self.demand.hits_follow or not config.prefix_caching:
             return serving
         cache = self.memory(config).cache
         for _ in range(ROUNDS):
-            steady, batch = serving.steady, min(concurrency, running)
-            kept = self.demand.kept(cache, serving.load, batch, steady.request_s, steady.queue_s)
+            batch = min(concurrency, running)
+            kept = self.demand.kept(cache, serving, batch, replicas, self.at_home(replicas))
             rounded = round((kept + serving.kept) / 2 * KEPT_STEPS) / KEPT_STEPS
             if rounded == serving.kept:
                 break
             serving = self._with_hits(config, concurrency, running, rounded)
         return serving
+
+    def at_home(self, replicas: int) -> float:
+        """Share of following prompts that the gateway sends to where the one before them went."""
+        return 1.0 if self.fleet.gateway.policy in KEEPS_HOME else 1 / replicas
 
     def _with_hits(
         self, config: EngineConfig, concurrency: int, running: int, kept: float
@@ -218,7 +231,7 @@ class Evaluator:
     def _load(self, config: EngineConfig, kept: float) -> tuple[Floats, Load]:
         """Cached tokens of every request, and the load that they leave."""
         cache, workload = self.memory(config).cache, self.fleet.workload
-        page = cache.page_tokens if workload.conversation else 0
+        page = cache.page_tokens if self.demand.hits_follow else 0
         key = (page, kept, config.prefix_caching, config.mtp_depth)
         if key not in self._loads:
             found = self.demand.hits(page, kept) if config.prefix_caching else self.demand.no_hits

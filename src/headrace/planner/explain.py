@@ -84,8 +84,7 @@ def _capacity(chosen: Candidate, evaluator: Evaluator) -> str:
 
 def _prefixes(chosen: Candidate, evaluator: Evaluator) -> list[str]:
     """What becomes of prompts that begin as others did."""
-    talk = evaluator.fleet.workload.conversation
-    if talk is None:
+    if not evaluator.demand.hits_follow:
         return []
     if not chosen.config.prefix_caching:
         return ["the prefix cache is off: every turn computes all that was said before"]
@@ -93,8 +92,27 @@ def _prefixes(chosen: Candidate, evaluator: Evaluator) -> list[str]:
     page = chosen.memory.cache.page_tokens
     words = (
         f"{100 * found:.0f} % of prompt tokens are found in the prefix cache (pages of {page}); "
-        f"{100 * kept:.0f} % of conversations are still there after a mean think time of "
-        f"{talk.think_time_s:g} s"
+        f"{100 * kept:.0f} % of {_followers(evaluator)}"
+    )
+    return [words, *_scattered(chosen, evaluator)]
+
+
+def _followers(evaluator: Evaluator) -> str:
+    talk = evaluator.fleet.workload.conversation
+    if talk is None:
+        return "the prompts that follow another one still find it"
+    return f"conversations are still there after a mean think time of {talk.think_time_s:g} s"
+
+
+def _scattered(chosen: Candidate, evaluator: Evaluator) -> list[str]:
+    """What a gateway costs that sends the next turn anywhere."""
+    at_home = evaluator.at_home(chosen.replicas)
+    if at_home == 1.0:
+        return []
+    policy = evaluator.fleet.gateway.policy
+    words = (
+        f"gateway.policy {policy} sends 1 in {chosen.replicas} following prompts to the replica "
+        "that has their beginning; prefix-affinity sends all"
     )
     return [words]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from headrace.errors import InputError
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
@@ -16,13 +18,15 @@ def bench_spec(
 ) -> BenchSpec:
     """The planned workload at the planned concurrency (or the stated rate) against `urls`.
 
+    A trace with times is sent at its own times, so much quicker or slower as the rate asks for.
     Raises InputError as `require_sendable`.
     """
     fleet = plan.fleet
     workload, hardware = fleet.workload, fleet.hardware
     require_sendable(workload)
     talk, rate = workload.conversation, Demand(workload).request_s
-    price = plan.usd_per_gpu_hour
+    price, traced = plan.usd_per_gpu_hour, workload.traced
+    speed = rate / traced.request_s if rate and traced and traced.request_s else None
     return BenchSpec(
         urls=urls,
         model=plan.model,
@@ -30,10 +34,13 @@ def bench_spec(
         output_tokens=workload.output_tokens,
         turns=talk.turns if talk else 1,
         think_s=talk.think_time_s if talk else 0.0,
-        endpoint="chat" if talk else "completions",
+        endpoint="chat" if talk or (traced and traced.chat) else "completions",
+        dataset=Path(workload.trace) if workload.trace else None,
+        dataset_format=workload.trace_format,
+        replay_speed=speed,
         prefix_hit_rate=workload.prefix_hit_rate,
         concurrency=None if rate else _streams(plan),
-        request_rate=rate,
+        request_rate=None if speed else rate,
         duration_s=duration_s,
         requests=requests,
         slo=fleet.slo.limits(),

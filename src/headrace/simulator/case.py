@@ -164,7 +164,9 @@ def case_of(plan: Plan, **changes: object) -> Case:
         "gpus_per_replica": layout.tensor_parallel,
         "in_flight": _in_flight(plan),
         "request_rate": _request_rate(plan),
-        "shape": Shape(load.input_tokens, load.output_tokens),
+        "shape": Shape(load.inputs, load.outputs)
+        if load.trace
+        else Shape(load.input_tokens, load.output_tokens),
         "usd_per_gpu_hour": plan.usd_per_gpu_hour,
         "answer_s": (predicted.ttft_ms + predicted.tpot_ms * load.outputs.mean) / 1e3,
         "goals": fleet.slo.goals(),

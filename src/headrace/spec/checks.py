@@ -57,12 +57,18 @@ def _load(fleet: Fleet, document: Document) -> Iterator[Problem]:
     if len(rates) > 1:
         text = "given together with request_rate: both say how much arrives; take one of them out"
         yield document.problem(("workload", "token_rate"), text, key=True)
-    if fleet.goal == "fewest-gpus" and not rates:
+    if fleet.goal == "fewest-gpus" and not rates and load.trace is None:
         text = "fewest for which load? add workload.request_rate (requests/s) or token_rate"
         yield document.problem(("goal",), text)
-    if fleet.spare_replicas and not rates:
+    if fleet.spare_replicas and not rates and load.trace is None:
         text = "spare for which load? add workload.request_rate (requests/s) or token_rate"
         yield document.problem(("spare_replicas",), text)
+    for name in _settled_by_trace(document) if load.trace is not None else ():
+        text = "follows from the trace, and is not stated with one: take it out"
+        yield document.problem(("workload", name), text, key=True)
+    if load.traced is not None:
+        text = "no such field: name a file of requests with workload.trace"
+        yield document.problem(("workload", "traced"), text, key=True)
     if load.prefix_hit_rate and load.conversation:
         text = "follows from the turns of a conversation, and is not stated with one: take it out"
         yield document.problem(("workload", "prefix_hit_rate"), text, key=True)
@@ -72,6 +78,11 @@ def _load(fleet: Fleet, document: Document) -> Iterator[Problem]:
             "or sends them at a rate; take one of the two out"
         )
         yield document.problem(("workload", name), text, key=True)
+
+
+def _settled_by_trace(document: Document) -> list[str]:
+    names = ("input_tokens", "output_tokens", "conversation", "prefix_hit_rate")
+    return [name for name in names if ("workload", name) in document.keys]
 
 
 def _ambiguous(document: Document) -> Iterator[Problem]:

@@ -34,7 +34,35 @@ def load_fleet(path: Path) -> Fleet:
     problems += _missing_paths(document, folder)
     if problems or fleet is None:
         raise _refused(name, problems)
-    return _resolved(fleet, folder)
+    return _with_trace(_resolved(fleet, folder), path)
+
+
+def _with_trace(fleet: Fleet, path: Path) -> Fleet:
+    """The fleet with what its trace says, and with the trace's rate where it states no load.
+
+    Raises InputError that names the trace's faulty row.
+    """
+    load = fleet.workload
+    if load.trace is None:
+        return fleet
+    from headrace.loadgen.trace import read_trace
+
+    try:
+        traced = read_trace(Path(load.trace), load.trace_format, Path(fleet.model))
+    except InputError as error:
+        said = str(error).removeprefix("--dataset ")
+        raise InputError(f"{where(path, 'workload', 'trace')}: {said}", hint=error.hint) from error
+    update: dict[str, object] = {"traced": traced}
+    if not {"concurrency", "request_rate", "token_rate"} & load.model_fields_set:
+        update["request_rate"] = traced.request_s
+    fleet = fleet.model_copy(update={"workload": load.model_copy(update=update)})
+    if fleet.goal == "fewest-gpus" and fleet.workload.stated_rate is None:
+        raise InputError(
+            f"{where(path, 'workload', 'trace')}: it does not say when its requests were sent, so "
+            "that there is no rate to serve with the fewest GPUs",
+            hint="add workload.request_rate (requests/s) or token_rate",
+        )
+    return fleet
 
 
 def parse_fleet(text: str, name: str) -> Fleet:
@@ -167,6 +195,11 @@ def _missing_paths(document: Document, folder: Path) -> list[Problem]:
                 "expected one with config.json"
             )
             problems.append(document.problem(at, text))
+    workload = document.value.get("workload")
+    trace = workload.get("trace") if isinstance(workload, dict) else None
+    if isinstance(trace, str) and not _against(folder, trace).is_file():
+        text = f"{trace}: there is no such file {_seen_from(folder)}; expected a file of requests"
+        problems.append(document.problem(("workload", "trace"), text))
     if isinstance(catalog, str) and not _against(folder, catalog).is_file():
         text = f"{catalog}: there is no such file {_seen_from(folder)}; expected a TOML catalog"
         problems.append(document.problem(("hardware", "catalog"), text))
@@ -211,6 +244,9 @@ def _resolved(fleet: Fleet, folder: Path) -> Fleet:
     if fleet.hardware.catalog is not None:
         catalog = str(_against(folder, fleet.hardware.catalog).resolve())
         update["hardware"] = fleet.hardware.model_copy(update={"catalog": catalog})
+    if fleet.workload.trace is not None:
+        trace = str(_against(folder, fleet.workload.trace).resolve())
+        update["workload"] = fleet.workload.model_copy(update={"trace": trace})
     update["gateway"] = _resolved_gateway(fleet.gateway, folder)
     return fleet.model_copy(update=update)
 

@@ -64,7 +64,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
         load=Load(
             input_tokens=max(1, round(summary.tokens.input / completed)),
             output_tokens=max(1, round(summary.tokens.output / completed)),
-            prefix_hit_rate=fleet.workload.prefix_hit_rate if configured.prefix_caching else 0.0,
+            prefix_hit_rate=plan.chosen.prediction.prefix_hit_rate,
             acceptance=fleet.workload.acceptance.get("mtp", 0.0) if configured.mtp_depth else 0.0,
             mtp_depth=configured.mtp_depth,
         ),
