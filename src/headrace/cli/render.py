@@ -42,8 +42,12 @@ def render(
     console.print(f"[bold]wrote[/]  {escape(', '.join(map(str, paths)))}", soft_wrap=True)
     next_step = rendered.next_step.format(folder=output)
     console.print(f"[bold]next:[/]  {escape(next_step)}", soft_wrap=True)
+    remark = rendered.remark.format(fleet=fleet_file)
+    if remark:
+        console.print(f"[yellow]{escape(remark)}[/]", soft_wrap=True)
     if json:
-        print_json({"target": target, "files": [str(path) for path in paths], "next": next_step})
+        written = {"target": target, "files": [str(path) for path in paths], "next": next_step}
+        print_json({**written, "remark": remark})
 
 
 def _show_difference(text: str, folder: Path) -> None:

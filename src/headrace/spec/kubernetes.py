@@ -38,7 +38,7 @@ class ModelStorage(Part):
         None,
         pattern=r"^[0-9a-f]{40}$",
         description="Commit of the model's repository; its newest if left out, which `headrace "
-        "check` finds fault with.",
+        "check` finds fault with and `headrace pin` mends.",
     )
     token_secret: Name | None = Field(
         None,
@@ -107,10 +107,13 @@ class KubernetesTarget(Part):
     )
     image: str | None = Field(
         None,
-        description="Image with vLLM, by digest; vllm/vllm-openai by version tag if left out.",
-        examples=["vllm/vllm-openai@sha256:..."],
+        description="Image with vLLM; vllm/vllm-openai by version tag if left out. `headrace pin` "
+        "puts its digest here.",
+        examples=["vllm/vllm-openai:v0.33.0@sha256:..."],
     )
-    gateway_image: str = Field("envoyproxy/envoy:v1.40.0", description="Envoy, by digest.")
+    gateway_image: str = Field(
+        "envoyproxy/envoy:v1.40.0", description="Envoy; `headrace pin` adds its digest."
+    )
     bench_image: str | None = Field(
         None, description="Image with Headrace, for the benchmark Job; none: no Job."
     )

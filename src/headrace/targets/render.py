@@ -29,6 +29,8 @@ class Rendered:
     files: Mapping[str, str]
     next_step: str
     """`{folder}` stands for the folder they are written to."""
+    remark: str = ""
+    """What is left to do on the fleet file itself, if anything; `{fleet}` stands for it."""
 
 
 class Renderer(Protocol):

@@ -158,13 +158,10 @@ def _picker_config(shape: Shape) -> Manifest:
 
 
 def _picker(shape: Shape) -> Manifest:
-    image = (
-        shape.target.picker_image or "registry.k8s.io/gateway-api-inference-extension/epp:v1.5.0"
-    )
     probe = {"grpc": {"port": PICKER_HEALTH_PORT, "service": "inference-extension"}}
     container: Object = {
         "name": "picker",
-        "image": image,
+        "image": shape.picker_image,
         "args": [
             *("--pool-name", shape.name, "--pool-namespace", shape.namespace),
             *("--grpc-port", str(PICKER_PORT), "--grpc-health-port", str(PICKER_HEALTH_PORT)),

@@ -8,6 +8,7 @@ from headrace.planner.plan import Plan
 from headrace.targets.kubernetes.chart import chart
 from headrace.targets.kubernetes.kustomize import tree
 from headrace.targets.kubernetes.manifests import CLONE_FILE, quota
+from headrace.targets.kubernetes.pins.wanted import unpinned
 from headrace.targets.kubernetes.shape import Shape, shape_of
 from headrace.targets.render import Rendered
 
@@ -15,7 +16,19 @@ from headrace.targets.render import Rendered
 def render(plan: Plan) -> Rendered:
     """The folder, to review, commit and apply. Pure. Raises InputError as `shape_of`."""
     shape = shape_of(plan)
-    return Rendered(dict(_files(shape)), "headrace check {folder}, then see {folder}/README.md")
+    next_step = "headrace check {folder}, then see {folder}/README.md"
+    return Rendered(dict(_files(shape)), next_step, remark(shape))
+
+
+def remark(shape: Shape) -> str:
+    """What is named by tag or branch, and how that is mended, in a line; empty when all is pinned.
+
+    `{fleet}` stands for the fleet file.
+    """
+    loose = unpinned(shape)
+    if not loose:
+        return ""
+    return f"not pinned: {', '.join(loose)}: check finds it, headrace pin {{fleet}} mends it"
 
 
 def _files(shape: Shape) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ STARTUP_MARGIN = 3
 """A volume under the load of a whole fleet reads far below its rate."""
 LONGEST_NAME = 40
 """Services are named after the fleet, with up to 23 characters more; DNS allows 63."""
+PICKER_IMAGE = "registry.k8s.io/gateway-api-inference-extension/epp:v1.5.0"
 END_S = 15
 """What vLLM takes to end after its last request."""
 
@@ -59,6 +60,11 @@ class Shape:
     def namespace(self) -> str:
         """The namespace of every object."""
         return self.target.namespace
+
+    @property
+    def picker_image(self) -> str:
+        """The endpoint picker of an InferencePool."""
+        return self.target.picker_image or PICKER_IMAGE
 
     @property
     def servers_per_pod(self) -> int:

@@ -71,7 +71,8 @@ def model_per_pod(cluster: Cluster) -> Iterator[Fault]:
 @rule(
     "model-revision",
     why="The hub's main branch may change between two starts: replicas then serve two models.",
-    fix="name the commit: --revision, or the download's REVISION",
+    fix="name the commit (--revision, or the download's REVISION): `headrace pin` writes it into a "
+    "fleet file",
 )
 def model_revision(cluster: Cluster) -> Iterator[Fault]:
     for workload, container in servers(cluster):

@@ -11,7 +11,8 @@ from headrace.targets.kubernetes.check.found import Fault, rule
 @rule(
     "image-pinned",
     why="A tag may point to another image tomorrow: replicas of one fleet then differ.",
-    fix="name the image by digest: NAME@sha256:... (`crane digest NAME:TAG` prints it)",
+    fix="name the image by digest, NAME:TAG@sha256:...: `headrace pin` writes it into a fleet "
+    "file, `crane digest NAME:TAG` says it",
 )
 def image_pinned(cluster: Cluster) -> Iterator[Fault]:
     for workload, container in cluster.containers:
