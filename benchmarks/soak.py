@@ -3,8 +3,9 @@
     python benchmarks/soak.py [--minutes 60] [--chunks-s 10000]
 
 Samples memory and open files of every process (agent, keepers, engines, Envoy, the load generator)
-every ten seconds. Growth is the median of the last tenth over that of the tenth after the first fifth,
-in which caches and pools fill. Exits with 1 when memory grew by more than 5 %, or files at all.
+every ten seconds. Growth is the median of the last tenth over that of the tenth after the first
+fifth, in which caches and pools fill. Exits with 1 when memory grew by more than 5 %, or files at
+all.
 """
 
 from __future__ import annotations
