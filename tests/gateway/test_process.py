@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from headrace.gateway.process import (
+    ENVOYS,
     Membership,
     death_reason,
     envoy_argv,
     envoy_path,
     gateway_files,
+    gateway_logs,
     parse_membership,
     workers,
 )
@@ -24,8 +26,14 @@ def test_envoy_is_in_the_wheel():
     assert envoy_path().stat().st_mode & 0o111
 
 
+def test_each_envoy_has_its_own_socket_and_log(tmp_path: Path):
+    files = gateway_files(tmp_path)
+    assert len({envoy.admin for envoy in files.envoys}) == ENVOYS
+    assert [*(envoy.log for envoy in files.envoys), files.access_log] == gateway_logs(tmp_path)
+
+
 def test_gateways_share_nothing(tmp_path: Path):
-    argv = envoy_argv(gateway_files(tmp_path), 2)
+    argv = envoy_argv(gateway_files(tmp_path).config, 2)
     assert "--disable-hot-restart" in argv
     assert argv[argv.index("--concurrency") + 1] == "2"
 
@@ -50,5 +58,7 @@ def test_other_ends_keep_envoys_words():
 
 def test_membership_is_read_from_the_stats():
     stats = "cluster.replicas.membership_healthy: 2\ncluster.replicas.membership_total: 3\n"
-    assert parse_membership(stats) == Membership(healthy=2, total=3)
+    assert parse_membership(stats) == Membership(healthy=2, total=3, listening=False)
+    stats += "listener_manager.workers_started: 1\n"
+    assert parse_membership(stats) == Membership(healthy=2, total=3, listening=True)
     assert parse_membership("") is None

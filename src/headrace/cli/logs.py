@@ -51,10 +51,14 @@ def choose_logs(job: NodeJob, replica: str | None, agent_log: Path) -> dict[str,
 
     Raises InputError for a replica that the job does not have.
     """
+    from headrace.gateway.process import gateway_logs
+
     if job.coordinator is not None:
         return node_logs(job, job.coordinator, replica, agent_log)
     if replica is None:
-        gateway = {"gateway": job.run_dir / "logs" / "gateway.log"} if job.gateway else {}
+        gateway = (
+            {path.stem: path for path in gateway_logs(job.run_dir)[:-1]} if job.gateway else {}
+        )
         return {**{p.name: p.log for p in job.processes}, **gateway, "agent": agent_log}
     for process in job.processes:
         if any(spec.id == replica for spec in process.replicas):

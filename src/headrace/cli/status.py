@@ -14,7 +14,7 @@ from rich.table import Table
 
 from headrace.cli.output import console, print_json
 from headrace.errors import HeadraceError
-from headrace.targets.deployment import Deployment
+from headrace.targets.deployment import Deployment, GatewayState
 
 if TYPE_CHECKING:
     from headrace.targets.local.registry import Entry
@@ -121,14 +121,22 @@ def whole(deployment: Deployment) -> Group:
         lines.append(f"GPU {escape(gpu.node)}/{gpu.index} {escape(gpu.name)}  {used}  {heat}{bad}")
     gateway = deployment.gateway
     if gateway is not None:
-        again = f"  {gateway.restarts} restarts" if gateway.restarts else ""
-        state = _coloured(gateway.state)
-        lines.append(f"gateway {gateway.url}  {state}  {escape(gateway.detail or '')}{again}")
+        lines.append(_gateway_line(gateway))
     rollout = deployment.rollout
     if rollout is not None:
         why = f": {escape(rollout.detail)}" if rollout.detail else ""
         lines.append(f"plan {rollout.generation}  {rollout.state}{why}")
     return Group(*lines)
+
+
+def _gateway_line(gateway: GatewayState) -> str:
+    words = [f"gateway {gateway.url}", _coloured(gateway.state), escape(gateway.detail or "")]
+    if gateway.standby:
+        why = f" ({escape(gateway.standby.detail)})" if gateway.standby.detail else ""
+        words.append(f"standby {_coloured(gateway.standby.state)}{why}")
+    if gateway.restarts:
+        words.append(f"{gateway.restarts} restarts")
+    return "  ".join(words)
 
 
 def deployment_table(deployment: Deployment) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -44,7 +45,8 @@ class GatewayConfig:
     """What one Envoy is told at its start.
 
     `endpoints` is the file that it watches for replicas, `keys` the one for API keys (None: no key
-    is asked for), `access_log` where sampled requests go.
+    is asked for), `access_log` where sampled requests go. `shared`: another Envoy of this user
+    listens on the same ports (`headrace.gateway.steering` says which of them is asked).
     """
 
     name: str
@@ -54,6 +56,7 @@ class GatewayConfig:
     endpoints: Path
     keys: Path | None = None
     access_log: Path | None = None
+    shared: bool = False
 
     @property
     def policy(self) -> RoutingPolicy:
@@ -93,14 +96,23 @@ def _address(host: str, port: int) -> dict[str, Any]:
 
 
 def _listener(config: GatewayConfig) -> dict[str, Any]:
-    """One port. It is not shared (`SO_REUSEPORT`), so that a second gateway on it fails loudly."""
     return {
         "name": "openai",
         "address": _address(config.spec.host, config.port),
-        "enable_reuse_port": False,
+        **_socket(config.shared),
         "connection_balance_config": {"exact_balance": {}},
         "filter_chains": [_chain(_manager(config), config.spec.tls)],
     }
+
+
+def _socket(shared: bool) -> dict[str, Any]:
+    """One socket for all threads, so that it has one place among those of a shared port.
+
+    Envoy's own `enable_reuse_port` would make one per thread.
+    """
+    option = {"level": socket.SOL_SOCKET, "name": socket.SO_REUSEPORT, "int_value": 1}
+    options = {"socket_options": [option | {"state": "STATE_PREBIND"}]} if shared else {}
+    return {"enable_reuse_port": False, **options}
 
 
 def _chain(manager: dict[str, Any], tls: Tls | None) -> dict[str, Any]:
@@ -233,7 +245,7 @@ def _metrics_listener(config: GatewayConfig) -> dict[str, Any]:
     return {
         "name": "metrics",
         "address": _address(config.spec.metrics_host, config.metrics_port),
-        "enable_reuse_port": False,
+        **_socket(config.shared),
         "filter_chains": [_chain(manager, config.spec.tls if config.keys else None)],
     }
 

@@ -19,19 +19,18 @@ from headrace.node.job import GatewaySpec
 
 CORES_PER_WORKER = 4
 MAX_WORKERS = 4
-STATS_PATH = f"/stats?filter=^cluster.{CLUSTER}.membership_(healthy|total)$"
+STATS = rf"(cluster\.{CLUSTER}\.membership_(healthy|total)|listener_manager\.workers_started)"
+STATS_PATH = f"/stats?filter=^{STATS}$"
+ENVOYS = 2
+"""One serves, the other stands by on the same port (decision 25)."""
 
 
 @dataclass(frozen=True)
-class GatewayFiles:
-    """The gateway's files below a run's folder. Envoy watches the folder of `endpoints`."""
+class EnvoyFiles:
+    """One Envoy's own: its working folder and its log."""
 
     folder: Path
-    config: Path
-    endpoints: Path
-    keys: Path
     log: Path
-    access_log: Path
 
     @property
     def admin(self) -> Path:
@@ -40,32 +39,48 @@ class GatewayFiles:
 
 
 @dataclass(frozen=True)
+class GatewayFiles:
+    """The gateway's files below a run's folder. Envoy watches the folder of `endpoints`."""
+
+    config: Path
+    endpoints: Path
+    keys: Path
+    access_log: Path
+    envoys: tuple[EnvoyFiles, ...]
+
+
+@dataclass(frozen=True)
 class Membership:
-    """How many replicas Envoy knows, and how many of them answer its health checks."""
+    """How many replicas Envoy knows, and how many of them answer its health checks.
+
+    `listening`: its ports are open.
+    """
 
     healthy: int
     total: int
+    listening: bool
 
 
 def gateway_files(run_dir: Path) -> GatewayFiles:
     """Where a gateway keeps its files; makes the folders."""
     folder = run_dir / "gateway"
-    for watched in ("endpoints", "keys"):
-        (folder / watched).mkdir(parents=True, exist_ok=True)
-    log, access_log = gateway_logs(run_dir)
+    *logs, access_log = gateway_logs(run_dir)
+    envoys = tuple(EnvoyFiles(folder / f"envoy-{n}", log) for n, log in enumerate(logs, 1))
+    for place in (folder / "endpoints", folder / "keys", *(envoy.folder for envoy in envoys)):
+        place.mkdir(parents=True, exist_ok=True)
     return GatewayFiles(
-        folder=folder,
         config=folder / "envoy.json",
         endpoints=folder / "endpoints" / "replicas.json",
         keys=folder / "keys" / "valid.json",
-        log=log,
         access_log=access_log,
+        envoys=envoys,
     )
 
 
-def gateway_logs(run_dir: Path) -> tuple[Path, Path]:
-    """What Envoy says, and the requests that it logs."""
-    return run_dir / "logs" / "gateway.log", run_dir / "logs" / "access.log"
+def gateway_logs(run_dir: Path) -> list[Path]:
+    """What each Envoy says, and last the requests that they log."""
+    names = ["gateway.log", *(f"gateway-{number}.log" for number in range(2, ENVOYS + 1))]
+    return [run_dir / "logs" / name for name in (*names, "access.log")]
 
 
 def write_config(files: GatewayFiles, config: GatewayConfig) -> None:
@@ -122,12 +137,12 @@ def workers(cores: int) -> int:
     return max(1, min(MAX_WORKERS, cores // CORES_PER_WORKER))
 
 
-def envoy_argv(files: GatewayFiles, concurrency: int) -> list[str]:
+def envoy_argv(config: Path, concurrency: int) -> list[str]:
     """Any number of these run side by side: they share no hot-restart memory."""
     return [
         str(envoy_path()),
         "--config-path",
-        str(files.config),
+        str(config),
         "--concurrency",
         str(concurrency),
         "--disable-hot-restart",
@@ -140,10 +155,14 @@ def envoy_argv(files: GatewayFiles, concurrency: int) -> list[str]:
 
 def parse_membership(stats: str) -> Membership | None:
     """Envoy's answer at `STATS_PATH`; None while it has not read the endpoint file yet."""
-    found = dict(re.findall(r"membership_(healthy|total): (\d+)", stats))
-    if len(found) < 2:
+    found = dict(re.findall(r"(healthy|total|workers_started): (\d+)", stats))
+    if not {"healthy", "total"} <= set(found):
         return None
-    return Membership(healthy=int(found["healthy"]), total=int(found["total"]))
+    return Membership(
+        healthy=int(found["healthy"]),
+        total=int(found["total"]),
+        listening=found.get("workers_started") == "1",
+    )
 
 
 def death_reason(exit_code: int, log_tail: str) -> str:

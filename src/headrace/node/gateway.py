@@ -1,44 +1,33 @@
-"""The agent's gateway: an Envoy that knows the ready replicas."""
+"""The agent's gateway: two Envoys that know the ready replicas, and share a port.
+
+The kernel sends every connection to the older one; the other stands by. When one dies the other
+has its place at once, and the dead one is started again as the standby.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 from datetime import UTC, datetime
 
 from headrace.errors import HeadraceError
-from headrace.gateway.cluster import LIMIT_KEY
 from headrace.gateway.config import GatewayConfig
 from headrace.gateway.keys import read_keys, write_valid
-from headrace.gateway.process import (
-    STATS_PATH,
-    GatewayFiles,
-    Membership,
-    check_gateway,
-    death_reason,
-    envoy_argv,
-    parse_membership,
-    workers,
-    write_config,
-)
+from headrace.gateway.process import GatewayFiles, check_gateway, write_config
+from headrace.gateway.steering import steer_to_oldest
 from headrace.node.board import Board
-from headrace.node.child import Child
-from headrace.node.http import Answer, request
+from headrace.node.envoy import Envoy, starts_again_s
 from headrace.node.job import NodeJob
-from headrace.node.log import tail
-from headrace.node.ports import free_port
-from headrace.node.restarts import CrashBudget
-from headrace.targets.deployment import GatewayState
+from headrace.node.ports import free_port, is_free
+from headrace.targets.deployment import GatewayState, StandbyState
 
 STARTING_PERIOD_S = 0.1
 PERIOD_S = 1.0
 FORGET_TIMEOUT_S = 2.0
-ADMIN_TIMEOUT_S = 2.0
-REASON_LINES = 50
 
 
 class Gateway:
-    """Runs Envoy for a job; `ready` once it sends requests to every ready replica."""
+    """Runs Envoys for a job; `ready` once the serving one sends requests to every ready replica."""
 
     def __init__(self, job: NodeJob, files: GatewayFiles, board: Board) -> None:
         """Raises InputError when the job's gateway cannot be as it is asked for."""
@@ -49,22 +38,23 @@ class Gateway:
         self._name = job.fleet
         self._files = files
         self._board = board
-        self._budget = CrashBudget(job.restart)
-        self._child: Child | None = None
-        self._due_s: float | None = None
+        self._envoys = [Envoy(files.config, own, job.restart, job.health) for own in files.envoys]
+        self._listening: list[Envoy] = []
+        """The first of them serves: as the kernel orders them, by when they began to listen."""
+        self._addresses: list[tuple[str, int]] = []
         self._served = False
-        self._death_noted = False
-        self._limit = 0
+        self._wake = asyncio.Event()
         self._keys_seen: tuple[float, int] | None = None
         self._keys_version = 0
 
     def start(self) -> None:
-        """Start Envoy. The endpoint file, empty perhaps, must have been published."""
+        """Start one Envoy; the other follows when it listens. The endpoint file must be there."""
         spec = self._spec
         if spec.policy == "none":
             raise HeadraceError("a gateway was asked for, with the policy none")
         port = spec.port or free_port(spec.host)
         metrics_port = spec.metrics_port or free_port(spec.metrics_host, {port})
+        self._addresses = [(spec.host, port), (spec.metrics_host, metrics_port)]
         config = GatewayConfig(
             name=self._name,
             spec=spec,
@@ -73,6 +63,7 @@ class Gateway:
             endpoints=self._files.endpoints,
             keys=self._files.keys if spec.keys_file else None,
             access_log=self._files.access_log if spec.access_log_share else None,
+            shared=True,
         )
         write_config(self._files, config)
         self._hand_out_keys()
@@ -82,81 +73,167 @@ class Gateway:
             url=f"{scheme}://{_reachable(spec.host)}:{port}",
             metrics_url=f"{guarded}://{_reachable(spec.metrics_host)}:{metrics_port}/metrics",
             state="starting",
-            log=str(self._files.log),
+            log=str(self._files.envoys[0].log),
         )
-        self._launch()
+        for envoy in self._envoys:
+            envoy.due_s = 0.0
+        self._start_due()
         self._board.publish()
 
     async def watch(self) -> None:
-        """Keep the board right about Envoy, and Envoy right about keys and limits.
+        """Keep the board right about the Envoys, and them right about keys and limits.
 
-        When it dies it is started again on the same port.
+        One that dies is started again on the same port.
         """
         while True:
+            self._wake.clear()
             self.notice_death()
-            if self._due_s is not None and asyncio.get_running_loop().time() >= self._due_s:
-                self._launch()
+            self._start_due()
             self._hand_out_keys()
-            known = await self._membership() if self.is_running() else None
-            if known is not None and self.is_running():
-                self._note(known)
-                await self._limit_admission()
-            gateway = self._board.gateway
-            settled = gateway is not None and gateway.state == "ready"
-            await asyncio.sleep(PERIOD_S if settled else STARTING_PERIOD_S)
+            await asyncio.gather(*(self._look_at(envoy) for envoy in self._envoys))
+            self._note()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PERIOD_S if self._is_settled() else STARTING_PERIOD_S):
+                    await self._wake.wait()
 
     async def caught_up(self) -> None:
-        """Wait until Envoy has read which replicas are ready: it sends to no others from then."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + FORGET_TIMEOUT_S
-        while self.is_running() and loop.time() < deadline:
-            known = await self._membership()
-            if known is not None and known.total == len(self._board.ids("ready")):
-                return
-            await asyncio.sleep(0.05)
+        """Wait until the Envoys have read which replicas are ready: they send to no others then."""
+        ready = len(self._board.ids("ready"))
+        deadline_s = asyncio.get_running_loop().time() + FORGET_TIMEOUT_S
+        await asyncio.gather(*(envoy.knows(ready, deadline_s) for envoy in self._envoys))
 
     async def drain(self) -> None:
-        """Wait until Envoy has read that there are no replicas."""
+        """Wait until they have read that there are no replicas."""
         self._board.update_gateway(state="draining", detail=None)
         await self.caught_up()
 
     def notice_death(self) -> None:
-        """When it has ended unasked: say why, and start it again while its budget lasts."""
-        code = self._child.exit_code() if self._child else None
-        if code is None or self._child is None or self._death_noted:
-            return
-        self._death_noted = True
-        log_tail = "\n".join(tail(self._files.log, REASON_LINES, self._child.log_start))
-        detail = death_reason(code, log_tail)
-        now_s = asyncio.get_running_loop().time()
-        delay_s = self._budget.crashed(now_s) if self._served else None
-        if self._served:
-            detail += "; given up" if delay_s is None else f"; restart in {delay_s:g} s"
-        self._due_s = None if delay_s is None else now_s + _at_once(self._budget, delay_s)
-        self._board.update_gateway(state="failed", detail=detail, pid=None)
+        """When one has ended unasked: say why, and start it again while its budget lasts."""
+        for envoy in self._envoys:
+            why = envoy.notice_death()
+            if why is not None:
+                self._crashed(envoy, why)
 
     def is_running(self) -> bool:
-        """Whether Envoy runs."""
-        return self._child is not None and self._child.exit_code() is None
+        """Whether an Envoy runs."""
+        return any(envoy.is_running() for envoy in self._envoys)
 
     def terminate(self) -> None:
-        """End it: Envoy does so at once."""
-        if self._child and self.is_running():
-            self._child.terminate()
+        """End them: Envoy does so at once."""
+        for envoy in self._envoys:
+            envoy.terminate()
 
     def mark_stopped(self) -> None:
-        """It ended as asked, or it had failed before and stays so."""
-        self._files.admin.unlink(missing_ok=True)
+        """They ended as asked, or had failed before and stay so."""
+        for envoy in self._envoys:
+            envoy.files.admin.unlink(missing_ok=True)
         self._files.keys.unlink(missing_ok=True)
         if self._board.gateway and self._board.gateway.state != "failed":
-            self._board.update_gateway(state="stopped", detail=None, pid=None)
+            self._board.update_gateway(state="stopped", detail=None, pid=None, standby=None)
 
-    def _launch(self) -> None:
-        self._due_s, self._limit, self._death_noted = None, 0, False
-        self._files.admin.unlink(missing_ok=True)
-        argv = envoy_argv(self._files, workers(len(os.sched_getaffinity(0))))
-        self._child = Child(argv, {}, self._files.log, folder=self._files.folder)
-        self._board.update_gateway(state="starting", restarts=self._budget.total)
+    def _start_due(self) -> None:
+        """Start those whose time has come. The first must listen before a second may begin.
+
+        Sharing a port lets any process of this user join it, so the first one looks whether
+        somebody is there.
+        """
+        now_s = asyncio.get_running_loop().time()
+        for envoy in self._envoys:
+            alone = not self._listening
+            if envoy.due_s is None or now_s < envoy.due_s or (alone and self.is_running()):
+                continue
+            busy = [f"{host}:{port}" for host, port in self._addresses if not is_free(host, port)]
+            if alone and busy:
+                self._crashed(envoy, f"the gateway's address {busy[0]} is busy")
+                continue
+            envoy.launch()
+            if alone:
+                self._board.update_gateway(state="starting", restarts=self._restarts())
+
+    def _crashed(self, envoy: Envoy, why: str) -> None:
+        """It is started again where the gateway has served, or the other one still may."""
+        self._listening = [other for other in self._listening if other is not envoy]
+        now_s = asyncio.get_running_loop().time()
+        envoy.due_s = None
+        if self._served or self._listening:
+            envoy.due_s = starts_again_s(envoy, now_s)
+            wait_s = max(0.0, (envoy.due_s or now_s) - now_s)
+            why += "; given up" if envoy.due_s is None else f"; restart in {wait_s:g} s"
+        else:
+            for other in self._envoys:
+                other.due_s = None
+        envoy.trouble = why
+        if not self._listening:
+            self._board.update_gateway(state="failed", detail=why, pid=None, standby=None)
+        self._wake.set()
+
+    async def _look_at(self, envoy: Envoy) -> None:
+        await envoy.look()
+        each = self._spec.in_flight_per_replica
+        if envoy.listens and each:
+            await envoy.limit(each * max(1, len(self._board.ids("ready"))))
+
+    def _note(self) -> None:
+        """Ready when no replica is starting any more and one Envoy sends to all that are ready."""
+        for envoy in self._envoys:
+            if envoy.listens and envoy not in self._listening:
+                self._joined(envoy)
+        if not self._listening or self._board.gateway is None:
+            return
+        serving = self._listening[0]
+        settled = self._served or not self._board.ids("starting")
+        complete = self._is_complete(serving) and settled
+        self._served = self._served or complete
+        known = serving.known
+        self._board.update_gateway(
+            state="ready" if complete else self._board.gateway.state,
+            detail=f"{known.healthy} of {known.total} replicas healthy" if known else None,
+            pid=serving.pid,
+            log=str(serving.files.log),
+            restarts=self._restarts(),
+            standby=self._standby(serving),
+        )
+
+    def _joined(self, envoy: Envoy) -> None:
+        """It listens. Where the kernel cannot steer, it goes on alone."""
+        if not self._listening:
+            try:
+                for host, port in self._addresses:
+                    steer_to_oldest(host, port)
+            except OSError as error:
+                for other in self._envoys:
+                    other.due_s = None
+                    other.trouble = f"no standby: this kernel cannot steer: {error.strerror}"
+        envoy.budget.ready(asyncio.get_running_loop().time())
+        self._listening.append(envoy)
+
+    def _is_complete(self, envoy: Envoy) -> bool:
+        known, ready = envoy.known, len(self._board.ids("ready"))
+        return known is not None and known.healthy == known.total == ready > 0
+
+    def _standby(self, serving: Envoy) -> StandbyState:
+        (other,) = (envoy for envoy in self._envoys if envoy is not serving)
+        if other in self._listening:
+            state = "ready" if self._is_complete(other) else "starting"
+            return StandbyState(state=state, pid=other.pid, log=str(other.files.log))
+        coming = other.is_running() or other.due_s is not None
+        return StandbyState(
+            state="starting" if coming else "failed",
+            pid=other.pid,
+            log=str(other.files.log),
+            detail=other.trouble,
+        )
+
+    def _is_settled(self) -> bool:
+        """Whether there is nothing to wait for."""
+        gateway = self._board.gateway
+        if gateway is None or gateway.state != "ready":
+            return False
+        starting = gateway.standby is not None and gateway.standby.state == "starting"
+        return not starting and not any(envoy.unanswered for envoy in self._envoys)
+
+    def _restarts(self) -> int:
+        return sum(envoy.budget.total for envoy in self._envoys)
 
     def _hand_out_keys(self) -> None:
         """Tell Envoy which keys are valid now. A file that is wrong now changes nothing."""
@@ -173,47 +250,6 @@ class Gateway:
                 self._keys_seen = seen
         except (HeadraceError, OSError) as error:
             self._board.update_gateway(detail=str(error))
-
-    async def _limit_admission(self) -> None:
-        """The limit is per replica; Envoy's is for all of them."""
-        each = self._spec.in_flight_per_replica
-        limit = each * max(1, len(self._board.ids("ready"))) if each else 0
-        if limit != self._limit:
-            answer = await self._ask("POST", f"/runtime_modify?{LIMIT_KEY}={limit}")
-            if answer is not None and answer.status == 200:
-                self._limit = limit
-
-    async def _membership(self) -> Membership | None:
-        answer = await self._ask("GET", STATS_PATH)
-        if answer is None or answer.status != 200:
-            return None
-        return parse_membership(answer.body.decode())
-
-    async def _ask(self, method: str, path: str) -> Answer | None:
-        url, socket_file = f"http://admin{path}", self._files.admin
-        return await request(method, url, ADMIN_TIMEOUT_S, socket_file=socket_file)
-
-    def _note(self, known: Membership) -> None:
-        """Ready when none is starting any more and it sends to all that are ready."""
-        gateway = self._board.gateway
-        ready = len(self._board.ids("ready"))
-        if gateway is None:
-            return
-        settled = self._served or not self._board.ids("starting")
-        complete = known.healthy == known.total == ready > 0 and settled
-        if complete:
-            self._served = True
-            self._budget.ready(asyncio.get_running_loop().time())
-        self._board.update_gateway(
-            state="ready" if complete else gateway.state,
-            detail=f"{known.healthy} of {known.total} replicas healthy",
-            pid=self._child.pid if self._child else None,
-        )
-
-
-def _at_once(budget: CrashBudget, delay_s: float) -> float:
-    """The first restart does not wait: every moment without a gateway refuses requests."""
-    return 0.0 if budget.crashes == 1 else delay_s
 
 
 def _reachable(host: str) -> str:

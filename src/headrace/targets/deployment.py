@@ -36,8 +36,20 @@ class Replica(_Part):
     generation: int = 1
 
 
+class StandbyState(_Part):
+    """The Envoy that listens on the gateway's port as well, and serves when the other one dies."""
+
+    state: ReplicaState
+    pid: int | None = None
+    log: str | None = None
+    detail: str | None = None
+
+
 class GatewayState(_Part):
-    """Envoy as it is now. `metrics_url` is what Prometheus scrapes."""
+    """The gateway as it is now. `metrics_url` is what Prometheus scrapes.
+
+    `pid` and `log` are those of the Envoy that serves; `restarts` counts those of both.
+    """
 
     url: str
     metrics_url: str
@@ -46,6 +58,7 @@ class GatewayState(_Part):
     log: str | None = None
     detail: str | None = None
     restarts: int = 0
+    standby: StandbyState | None = None
 
 
 class NodeState(_Part):

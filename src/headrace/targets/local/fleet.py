@@ -257,7 +257,9 @@ def _unfinished(last: Deployment) -> bool:
 
 def _wait_for_orphans(last: Deployment) -> None:
     """The keepers need a moment to end what a killed agent left."""
-    pids = [replica.pid for replica in last.replicas] + [last.gateway.pid if last.gateway else None]
+    pids = [replica.pid for replica in last.replicas]
+    if last.gateway:
+        pids += [last.gateway.pid, last.gateway.standby.pid if last.gateway.standby else None]
     ticks = {pid: start_ticks(pid) for pid in pids if pid}
     deadline = time.monotonic() + ORPHANS_S
     while time.monotonic() < deadline:
@@ -272,7 +274,7 @@ def _marked_dead(last: Deployment) -> Deployment:
         r if r.state in ("stopped", "failed") else r.model_copy(update=change)
         for r in last.replicas
     ]
-    gateway = last.gateway and last.gateway.model_copy(update=change)
+    gateway = last.gateway and last.gateway.model_copy(update={**change, "standby": None})
     return last.model_copy(update={"replicas": replicas, "gateway": gateway})
 
 
