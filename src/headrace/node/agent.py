@@ -137,10 +137,7 @@ class Agent:
         """Look at `wanted.json` over and over; what cannot be read is left as it is."""
         while True:
             with contextlib.suppress(ValueError, OSError):
-                wanted = read_wanted(self.job.run_dir)
-                self.steward.want(wanted)
-                if self.head:
-                    self.head.want(wanted)
+                (self.head or self.steward).want(read_wanted(self.job.run_dir))
             await asyncio.sleep(WISH_PERIOD_S)
 
     async def _forget(self) -> None:

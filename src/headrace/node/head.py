@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from headrace.files import replace_file
@@ -10,8 +11,9 @@ from headrace.node.board import Board
 from headrace.node.coordinator import Coordinator, Node
 from headrace.node.job import NodeJob
 from headrace.node.placer import LOOK_S, Placer
-from headrace.node.wanted import Rollout, Wanted
-from headrace.targets.deployment import Replica, RolloutStage, RolloutState
+from headrace.node.rollout import FleetRollout
+from headrace.node.wanted import Wanted
+from headrace.targets.deployment import Replica
 
 STOP_MARGIN_S = 15.0
 """What a node's agent may take to stop beyond the drain time."""
@@ -28,9 +30,8 @@ class Head:
         self._board = board
         self._spec = job.coordinator
         self.wanted = Wanted()
-        self._last_good: Rollout | None = None
-        self._refused: set[int] = set()
         self.coordinator = Coordinator(self._spec, self.wish_for, self._note)
+        self._rollout = FleetRollout(self.coordinator.nodes, time.monotonic)
         self.placer = Placer(self._spec.placer) if self._spec.placer else None
         for node in self.coordinator.nodes.values():
             board.put_node(node.state())
@@ -49,55 +50,17 @@ class Head:
 
     def wish_for(self, name: str) -> Wanted:
         """A node's share of what is wanted of the fleet: the replicas are spread evenly."""
-        wanted = self.wanted.model_copy(update={"rollout": self._rollout_for(name)})
+        rollout = self._rollout.for_node(name, self.wanted.rollout)
+        wanted = self.wanted.model_copy(update={"rollout": rollout})
         if wanted.replicas is None:
             return wanted
         names = list(self.coordinator.nodes)
         each, more = divmod(wanted.replicas, len(names))
         return wanted.model_copy(update={"replicas": each + (names.index(name) < more)})
 
-    def _rollout_for(self, name: str) -> Rollout | None:
-        """One node after the other; all go back when one had a bad replica."""
-        rollout = self.wanted.rollout
-        if rollout is None or self._failed_rollout(rollout.generation):
-            return self._last_good
-        for other, node in self.coordinator.nodes.items():
-            if other == name:
-                return rollout
-            if node.stage == "live" and not _has_done(node, rollout.generation):
-                return self._last_good
-        return rollout
-
-    def _failed_rollout(self, generation: int) -> bool:
-        states = [node.last.rollout for node in self.coordinator.nodes.values() if node.last]
-        if any(s and s.generation == generation and s.state == "returned" for s in states):
-            self._refused.add(generation)
-        return generation in self._refused
-
     def _note_rollout(self) -> None:
-        """How far it is over all nodes."""
-        rollout = self.wanted.rollout
-        if rollout is None:
-            return
-        live = [node for node in self.coordinator.nodes.values() if node.last]
-        said = [n.last.rollout for n in live if n.last and n.last.rollout]
-        mine = [s for s in said if s.generation == rollout.generation]
-        bad = next((s.detail for s in mine if s.state == "returned"), None)
-        done = sum(s.done for s in mine)
-        total = (
-            sum(len(n.expected.replicas) for n in live) if not mine else sum(s.total for s in mine)
-        )
-        state: RolloutStage = "rolling"
-        if self._failed_rollout(rollout.generation):
-            state = "returned"
-        elif live and all(_has_done(n, rollout.generation) for n in live if n.stage == "live"):
-            state = "done"
-            self._last_good = rollout
-        self._board.set_rollout(
-            RolloutState(
-                generation=rollout.generation, state=state, done=done, total=total, detail=bad
-            )
-        )
+        if self.wanted.rollout is not None:
+            self._board.set_rollout(self._rollout.state(self.wanted.rollout))
 
     async def watch(self) -> None:
         """Notice silent nodes, and those that never came, until cancelled.
@@ -109,6 +72,7 @@ class Head:
         while True:
             await asyncio.sleep(LOOK_S)
             self.coordinator.notice_silence()
+            self._note_rollout()
             if self.placer and self._nobody_came():
                 deadline = loop.time() + self._job.start_timeout_s
             if self.placer:
@@ -181,8 +145,3 @@ def _as_gone(replica: Replica, node: Node) -> Replica:
         return replica
     state = "stopped" if node.stage == "ended" else "failed"
     return replica.model_copy(update={"state": state, "detail": f"its node: {node.detail}"})
-
-
-def _has_done(node: Node, generation: int) -> bool:
-    state = node.last.rollout if node.last else None
-    return state is not None and state.generation == generation and state.state == "done"

@@ -180,11 +180,18 @@ class Process:
             while self.is_running() and loop.time() < deadline:
                 await asyncio.sleep(0.05)
 
+    def adopt(self, spec: ProcessSpec, generation: int) -> None:
+        """Run by this at the next start."""
+        self.spec, self.generation = spec, generation
+        for replica in spec.replicas:
+            self._board.update(replica.id, generation=generation)
+
     async def replace(self, spec: ProcessSpec, generation: int, forget: Forget) -> str | None:
         """Drain it, end it, start another in its place; None when that one serves, or why not."""
         serving = set(self.enlisted)
         await self.retire(serving, forget)
-        self.spec, self.generation, self.enlisted = spec, generation, serving
+        self.adopt(spec, generation)
+        self.enlisted = serving
         self._budget = CrashBudget(self._job.restart, total=self._budget.total)
         self.start()
         await self.load()

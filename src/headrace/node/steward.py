@@ -97,6 +97,9 @@ class Steward:
                 bad = await self._replace(process, specs[process.spec.name], generation)
                 if bad is not None and stage == "rolling":
                     return bad
+        for process in self._processes:
+            if not process.enlisted:
+                process.adopt(specs[process.spec.name], generation)
         return None
 
     async def _replace(self, process: Process, spec: ProcessSpec, generation: int) -> str | None:
