@@ -50,7 +50,7 @@ def main() -> None:
     model = replica()
     measure(model, 8, 1.0)
     measure(model, 8, 60.0, quick=False)
-    for gpus, seconds in ((96, 60.0), (96, 600.0), (960, 60.0), (96, 3600.0)):
+    for gpus, seconds in ((96, 600.0), (1000, 600.0), (96, 3600.0)):
         measure(model, gpus, seconds)
     if options.large:
         measure(model, 10_000, 600.0)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.perf.step import StepBatch
+from headrace.perf.step import StepBatch, StepModel
 from headrace.simulator.reference import ReferenceFleet
-from headrace.simulator.scenario import POLICIES, Client, Gateways, Scenario, Transfer
+from headrace.simulator.scenario import POLICIES, Client, Gateways, Scenario, Transfer, uniform
 from headrace.simulator.workload import Closed, Curve, Open, Shape, Workload
 from headrace.spec.lengths import AnyLengths, Uniform
 from tests.simulator.fleets import STEP, Script, model, run
@@ -124,6 +124,13 @@ def test_both_implementations_agree(data: st.DataObject) -> None:
     load = data.draw(workloads(scenario.prefix_groups))
     script = Script(data.draw(st.lists(acts, max_size=6)))
     assert_same(scenario, load, 5.0, script)
+
+
+def test_an_answer_longer_than_sixteen_bits_count():
+    brief = StepModel.of_length(0.001)
+    long = model(brief, pages=2, page_tokens=40_000, max_model_len=40_000, mtp_depth=0)
+    load = Workload(Closed(1, together=True), Shape(10, 33_000))
+    assert_same(uniform(long, 1), load, 40.0, Script())
 
 
 @given(

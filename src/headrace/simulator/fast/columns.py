@@ -22,25 +22,30 @@ SEQS, BATCHED, MODEL_LEN, PAGES, PAGE_TOKENS, TOKEN_GROUPS = range(6)
 STATE_PAGES, DRAFTED, INTERVAL = range(6, 9)
 """`limits[model]`."""
 
-ALIVE, DUE, MODEL_OF, IN_FLIGHT, FREE_PAGES, CONTEXT, GROWING = range(7)
-DECODING, STEP_DECODING, STEP_PROMPTS, STEP_PROMPT_TOKENS = range(7, 11)
-PARTIAL, PARTIAL_COMPUTED, PARTIAL_ROOM, QUEUE_HEAD, QUEUE_TAIL = range(11, 16)
-KEYS, _SECOND_KEY, DRAWN, SEEN, PREFIX_COUNT = range(16, 21)
-STEPS, GENERATED, PROMPTS, PREEMPTED, DECODED = range(21, 26)
-OF_REPLICA = 26
+ALIVE, DUE, MODEL_OF, IN_FLIGHT, QUEUE_HEAD, QUEUE_TAIL, SEEN, FREE_PAGES = range(8)
+DECODING, STEP_DECODING, STEP_PROMPTS, STEP_PROMPT_TOKENS = range(8, 12)
+CONTEXT, GROWING, PARTIAL, DRAWN = range(12, 16)
+KEYS, _SECOND_KEY, STEPS, GENERATED, DECODED, PROMPTS = range(16, 22)
+PARTIAL_COMPUTED, PARTIAL_ROOM, PREEMPTED, PREFIX_COUNT = range(22, 26)
+OF_REPLICA, OF_STEP = 32, 24
 """`of[replica]`: DUE is the event that ends its step, -1 when idle; CONTEXT the tokens of all its
 decoding sequences; GROWING whether one of these may outgrow its pages; PARTIAL the request whose
-prompt is partly computed, or -1; from STEPS on totals."""
+prompt is partly computed, or -1; STEPS, GENERATED, DECODED, PROMPTS and PREEMPTED are totals.
+In lines of 64 bytes: the first is all that the delivery of a request needs, a step takes the first
+three."""
 
 SPEED, BUSY_S = range(2)
 """`pace[replica]`."""
 
-SLOT_LEFT, SLOT_STOP, SLOT_REQUEST, SLOT_END, SLOT_ROOM, STEP_REQUEST = range(6)
-SLOT_ROWS = 6
-"""`slots[replica, .., slot]`: decoding sequences in order of admission; the prompts of the step.
-A sequence is STOP - LEFT tokens long. STOP is where something must be done about it: it ends, or
-may outgrow its pages. A step takes tokens off LEFT alone, and looks at the rest when that is used
-up, so that it reads one row of four."""
+STOP, REQUEST, END, ROOM = range(4)
+OF_SEAT = 4
+"""`seated[replica, seat]`: a decoding sequence. They are in order of admission in two rows of small
+numbers: `left[replica, i]`, tokens until STOP, and `seat[replica, i]`. STOP is where something must
+be done about it: it ends, or may outgrow its pages. A sequence is STOP - left tokens long. A step
+takes tokens off `left` alone and looks at a seat when that is used up, so that it reads few lines;
+and when one leaves, the small numbers alone move up. Behind the last, `seat` has the free ones."""
+MOST_LEFT, MOST_SEATS = 32_000, 32_000
+"""Both are 16 bits wide. STOP comes earlier where the end is further away."""
 
 BACKENDS, _DECODE_BACKENDS, RING, _DECODE_RING = range(4)
 GATEWAY_DRAWN, SENT_SUM = 4, 5

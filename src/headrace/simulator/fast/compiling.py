@@ -1,7 +1,8 @@
-"""How the core is compiled: cached on disk, no reference counts, no checks for division by zero.
+"""How the core is compiled: cached on disk, inlined, no reference counts, no zero-division checks.
 
 Arrays come in and stay the caller's; nothing in the core allocates, so counting references would
-only cost time: it took five sixths of it.
+only cost time: it took five sixths of it. A call passes the state as three hundred numbers on the
+stack, every array with its shape and strides: calls took half of the rest, so none is left.
 """
 
 from __future__ import annotations
@@ -42,5 +43,5 @@ def compiled(function: Function) -> Function:
     """The compiled function."""
     numba.config.CACHE_DIR = CACHE  # type: ignore[attr-defined]
     options: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
-    made: Function = numba.njit(**options)(function)
+    made: Function = numba.njit(forceinline=True, **options)(function)
     return made

@@ -9,7 +9,13 @@ import numpy as np
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.heap import LOOK, SEND, plan
 from headrace.simulator.fast.loop import HEAP_FULL, REACHED, advance, end, leave_gateway
-from headrace.simulator.fast.state import MOST_DRAFTED, State, new_state, with_requests
+from headrace.simulator.fast.state import (
+    MOST_DRAFTED,
+    State,
+    most_running,
+    new_state,
+    with_requests,
+)
 from headrace.simulator.fleet import Tally, ring
 from headrace.simulator.requests import FAILED, Requests
 from headrace.simulator.scenario import Ints, Scenario
@@ -29,6 +35,8 @@ class FastFleet:
         most = max(model.scheduler.mtp_depth for model in scenario.models)
         if most > MOST_DRAFTED:
             raise ValueError(f"MTP depth {most}: the quick core knows up to {MOST_DRAFTED}")
+        if max(most_running(model) for model in scenario.models) >= c.MOST_SEATS:
+            raise ValueError(f"the quick core knows up to {c.MOST_SEATS} sequences a replica")
         self.scenario, self.requests = scenario, requests
         warm = np.zeros(0, np.int32) if warm_lengths is None else warm_lengths
         self._state: State = new_state(scenario, requests, closed, warm)
@@ -104,10 +112,10 @@ class FastFleet:
     def _held_by(self, replica: int) -> set[int]:
         """Its requests: decoding, in the step in flight, in the middle of a prompt, waiting."""
         s = self._state
-        row, slots = s.of[replica], s.slots[replica]
-        found = set(slots[c.SLOT_REQUEST, : row[c.DECODING]].tolist())
+        row, seats = s.of[replica], s.seat[replica]
+        found = set(s.seated[replica, seats[: row[c.DECODING]], c.REQUEST].tolist())
         if row[c.DUE] >= 0:
-            found.update(slots[c.STEP_REQUEST, : row[c.STEP_PROMPTS]].tolist())
+            found.update(s.prompts[replica, : row[c.STEP_PROMPTS]].tolist())
         if row[c.PARTIAL] >= 0:
             found.add(int(row[c.PARTIAL]))
         request = int(row[c.QUEUE_HEAD])

@@ -15,7 +15,7 @@ def decode(s, r):
     count = s.of[r, c.STEP_DECODING]
     model = s.of[r, c.MODEL_OF]
     drafted = s.limits[model, c.DRAFTED]
-    left = s.slots[r, c.SLOT_LEFT]
+    left = s.left[r]
     produced = count
     if drafted == 0:
         stopped = _decode_plain(left, count)
@@ -42,16 +42,17 @@ def decode(s, r):
 @compiled
 def _stop(s, r, count):
     """Look at those that are at their stop: how many ended, and tokens beyond their ends."""
-    slots = s.slots[r]
+    left = s.left[r]
     ended, beyond = 0, 0
     for i in range(count):
-        if slots[c.SLOT_LEFT, i] > 0:
+        if left[i] > 0:
             continue
-        length, last = slots[c.SLOT_STOP, i] - slots[c.SLOT_LEFT, i], slots[c.SLOT_END, i]
+        seated = s.seated[r, s.seat[r, i]]
+        length, last = seated[c.STOP] - left[i], seated[c.END]
         if length >= last:
             beyond += length - last
-            slots[c.SLOT_STOP, i] = last
-            slots[c.SLOT_LEFT, i] = 0
+            seated[c.STOP] = last
+            left[i] = 0
             ended += 1
         else:
             s.of[r, c.GROWING] = 1
@@ -62,7 +63,7 @@ def _stop(s, r, count):
 def _decode_plain(left, count):
     stopped = np.int32(0)
     for i in range(count):
-        rest = np.int32(left[i] - np.int32(1))
+        rest = np.int16(left[i] - np.int16(1))
         left[i] = rest
         stopped += np.int32(rest <= 0)
     return stopped
@@ -84,7 +85,7 @@ def _decode_one_drafted(left, count, key, other, first, limit):
         x = np.uint32(np.uint32(x ^ (x >> np.uint32(13))) * SECOND)
         x = np.uint32(x ^ (x >> np.uint32(16)))
         more = np.int32(always | (x < limit32))
-        rest = np.int32(left[i] - np.int32(1) - more)
+        rest = np.int16(left[i] - np.int16(1) - np.int16(more))
         left[i] = rest
         accepted += more
         stopped += np.int32(rest <= 0)

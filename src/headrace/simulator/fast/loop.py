@@ -10,6 +10,7 @@ from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.fast.finish import decode
 from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
+from headrace.simulator.fast.prefetch import LINE_BYTES, prefetch
 from headrace.simulator.fast.prefix import find_prefix
 from headrace.simulator.fast.route import gateway_of, pick
 from headrace.simulator.fast.schedule import held_pages, pages_for, room_for, schedule, set_stop
@@ -23,7 +24,7 @@ REACHED, REQUESTS_USED_UP, HEAP_FULL = range(3)
 def advance(s, until_s):
     """Run to that time, its events included."""
     rows = len(s.when)
-    room = len(s.heap_s) - 2 * s.slots.shape[2] - 8
+    room = len(s.heap_s) - 2 * s.left.shape[1] - 8
     while True:
         arrival_s = math.inf
         if s.counts[c.CLOSED] == 0 and s.counts[c.SENT] < rows:
@@ -45,7 +46,21 @@ def advance(s, until_s):
         order = s.heap_order[0]
         s.seconds[c.NOW_S] = event_s
         pop(s)
+        _fetch_next(s)
         _happen(s, kind, number, order)
+
+
+@compiled
+def _fetch_next(s):
+    """What the end of the next step will read; what happens before it may only add to that."""
+    kind, r = divmod(s.heap_what[0], KIND)
+    if s.counts[c.HEAP] == 0 or kind != STEP:
+        return
+    for byte in range(0, 8 * c.OF_STEP, LINE_BYTES):
+        prefetch(s.of, r, byte)
+    prefetch(s.pace, r, 0)
+    for byte in range(0, 2 * s.left.shape[1], LINE_BYTES):
+        prefetch(s.left, r, byte)
 
 
 @compiled
@@ -211,7 +226,7 @@ def _end_step(s, r):
     prompts = s.of[r, c.STEP_PROMPTS]
     prompt_tokens = s.of[r, c.STEP_PROMPT_TOKENS]
     started = prompts
-    if prompts > 0 and s.of[r, c.PARTIAL] == s.slots[r, c.STEP_REQUEST, prompts - 1]:
+    if prompts > 0 and s.of[r, c.PARTIAL] == s.prompts[r, prompts - 1]:
         started -= 1
     s.of[r, c.STEPS] += 1
     s.of[r, c.PROMPTS] += prompt_tokens
@@ -221,7 +236,7 @@ def _end_step(s, r):
     if ended > 0:
         _leave_decoding(s, r, out_s)
     for i in range(started):
-        _start_decoding(s, r, np.int64(s.slots[r, c.STEP_REQUEST, i]), out_s)
+        _start_decoding(s, r, np.int64(s.prompts[r, i]), out_s)
     _begin_step(s, r)
 
 
@@ -245,20 +260,27 @@ def _emitted_s(s, r, chunks):
 def _leave_decoding(s, r, out_s):
     """Take out those that have all their tokens; the others keep their order."""
     limits = s.limits[s.of[r, c.MODEL_OF]]
-    kept = 0
-    slots = s.slots[r]
-    for i in range(s.of[r, c.DECODING]):
-        last = np.int64(slots[c.SLOT_END, i])
-        if slots[c.SLOT_LEFT, i] <= 0 and slots[c.SLOT_STOP, i] == last:
-            s.of[r, c.FREE_PAGES] += pages_for(limits, np.int64(slots[c.SLOT_ROOM, i]))
-            s.of[r, c.CONTEXT] -= last
-            _finished(s, r, np.int64(slots[c.SLOT_REQUEST, i]), out_s)
-        else:
-            if kept < i:
-                for row in range(c.STEP_REQUEST):
-                    slots[row, kept] = slots[row, i]
-            kept += 1
-    s.of[r, c.DECODING] = kept
+    i = 0
+    while i < s.of[r, c.DECODING]:
+        seated = s.seated[r, s.seat[r, i]]
+        if s.left[r, i] > 0 or seated[c.STOP] < seated[c.END]:
+            i += 1
+            continue
+        s.of[r, c.FREE_PAGES] += pages_for(limits, np.int64(seated[c.ROOM]))
+        s.of[r, c.CONTEXT] -= seated[c.END]
+        _finished(s, r, np.int64(seated[c.REQUEST]), out_s)
+        _close_up(s.left[r], s.seat[r], i, s.of[r, c.DECODING] - 1)
+        s.of[r, c.DECODING] -= 1
+
+
+@compiled
+def _close_up(left, seat, gap, last):
+    """Those behind the gap move up by one; its seat is free."""
+    free = seat[gap]
+    for i in range(gap, last):
+        left[i] = left[i + 1]
+        seat[i] = seat[i + 1]
+    seat[last] = free
 
 
 @compiled
@@ -280,9 +302,10 @@ def _start_decoding(s, r, request, out_s):
         return
     at = s.of[r, c.DECODING]
     s.of[r, c.DECODING] = at + 1
-    s.slots[r, c.SLOT_REQUEST, at] = request
-    s.slots[r, c.SLOT_END, at] = last
-    s.slots[r, c.SLOT_ROOM, at] = room
+    seated = s.seated[r, s.seat[r, at]]
+    seated[c.REQUEST] = request
+    seated[c.END] = last
+    seated[c.ROOM] = room
     set_stop(s, r, at, length, limits[c.DRAFTED])
     s.of[r, c.CONTEXT] += length
     if length + limits[c.DRAFTED] > room:

@@ -37,18 +37,20 @@ def held_pages(limits, room):
 @compiled
 def length_of(s, r, i):
     """Tokens of a decoding sequence."""
-    return np.int64(s.slots[r, c.SLOT_STOP, i]) - s.slots[r, c.SLOT_LEFT, i]
+    return np.int64(s.seated[r, s.seat[r, i], c.STOP]) - s.left[r, i]
 
 
 @compiled
 def set_stop(s, r, i, length, drafted):
     """Where to look at it again: at its end, or when drafts may outgrow its pages."""
-    last = np.int64(s.slots[r, c.SLOT_END, i])
-    stop = min(last, np.int64(s.slots[r, c.SLOT_ROOM, i]) - drafted + 1)
-    if stop <= length and s.slots[r, c.SLOT_ROOM, i] >= last:
+    seated = s.seated[r, s.seat[r, i]]
+    last = np.int64(seated[c.END])
+    stop = min(last, np.int64(seated[c.ROOM]) - drafted + 1)
+    if stop <= length and seated[c.ROOM] >= last:
         stop = last
-    s.slots[r, c.SLOT_STOP, i] = stop
-    s.slots[r, c.SLOT_LEFT, i] = stop - length
+    stop = min(stop, length + c.MOST_LEFT)
+    seated[c.STOP] = stop
+    s.left[r, i] = stop - length
 
 
 @compiled
@@ -102,12 +104,13 @@ def _grow_decoding(s, r, limits):
     preempted = False
     i = 0
     while i < s.of[r, c.DECODING]:
-        if s.slots[r, c.SLOT_LEFT, i] > 0:
+        if s.left[r, i] > 0:
             i += 1
             continue
-        length, last = length_of(s, r, i), np.int64(s.slots[r, c.SLOT_END, i])
+        seated = s.seated[r, s.seat[r, i]]
+        length, last = length_of(s, r, i), np.int64(seated[c.END])
         tokens = min(length + limits[c.DRAFTED], last)
-        room = np.int64(s.slots[r, c.SLOT_ROOM, i])
+        room = np.int64(seated[c.ROOM])
         if tokens > room:
             missing = pages_for(limits, tokens) - pages_for(limits, room)
             while missing > s.of[r, c.FREE_PAGES] and i < s.of[r, c.DECODING]:
@@ -116,7 +119,7 @@ def _grow_decoding(s, r, limits):
             if i >= s.of[r, c.DECODING]:
                 break
             s.of[r, c.FREE_PAGES] -= missing
-            s.slots[r, c.SLOT_ROOM, i] = room_for(limits, tokens)
+            seated[c.ROOM] = room_for(limits, tokens)
         set_stop(s, r, i, length, limits[c.DRAFTED])
         i += 1
     return preempted
@@ -132,11 +135,12 @@ def _preempt_newest(s, r, limits):
     else:
         last = s.of[r, c.DECODING] - 1
         s.of[r, c.DECODING] = last
-        request = np.int64(s.slots[r, c.SLOT_REQUEST, last])
+        seated = s.seated[r, s.seat[r, last]]
+        request = np.int64(seated[c.REQUEST])
         length = length_of(s, r, last)
         s.of[r, c.CONTEXT] -= length
         s.asked[request, c.PROGRESS] = length - s.asked[request, c.INPUT]
-        room = np.int64(s.slots[r, c.SLOT_ROOM, last])
+        room = np.int64(seated[c.ROOM])
     s.of[r, c.FREE_PAGES] += held_pages(limits, room)
     s.of[r, c.PREEMPTED] += 1
     s.asked[request, c.NEXT] = s.of[r, c.QUEUE_HEAD]
@@ -167,7 +171,7 @@ def _continue_prompt(s, r, limits, budget):
 
 @compiled
 def _add_prompt(s, r, request, computed, chunk, target):
-    s.slots[r, c.STEP_REQUEST, s.of[r, c.STEP_PROMPTS]] = request
+    s.prompts[r, s.of[r, c.STEP_PROMPTS]] = request
     s.of[r, c.STEP_PROMPTS] += 1
     s.of[r, c.STEP_PROMPT_TOKENS] += chunk
     if computed + chunk < target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from headrace.perf.replica import ReplicaModel
 from headrace.simulator.chance import hashed, keys, thresholds
 from headrace.simulator.fast import columns as c
+from headrace.simulator.fast.prefetch import LINE_BYTES
 from headrace.simulator.fast.step_time import StepTimes, step_times
 from headrace.simulator.reference import ACCEPTANCE_KEYS
 from headrace.simulator.requests import Requests
@@ -20,9 +22,11 @@ from headrace.simulator.workload import Closed
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 I4 = NDArray[np.int32]
+I2 = NDArray[np.int16]
 I1 = NDArray[np.int8]
 
 MOST_DRAFTED = 16
+
 
 ASKED = {
     "input_tokens": c.INPUT,
@@ -50,7 +54,10 @@ class State(NamedTuple):
     heap_what: I8
     of: I8  # replica x ..
     pace: F8  # replica x ..
-    slots: I4  # replica x .. x slot
+    left: I2  # replica x slot
+    seat: I2  # replica x slot
+    seated: I4  # replica x seat x ..
+    prompts: I4  # replica x prompt of its step
     gateway: I8  # gateway x ..
     gateway_free_s: F8  # gateway
     backends: I8  # role x gateway x (list, is one) x replica
@@ -71,7 +78,7 @@ def new_state(
     """Empty, alive, at time 0. The table's columns become views into the state."""
     gateways, replicas = scenario.gateways, scenario.replicas
     limits = _limits(scenario)
-    slots = max(_most_running(model) for model in scenario.models) + 1
+    slots = max(most_running(model) for model in scenario.models) + 1
     heap = 4 * (replicas + (closed.concurrency if closed else 0)) + 8 * slots + 1024
     key, other = keys(scenario.seed, WORKER_KEYS, 1)[0].tolist()
     turns = [hashed(key, other, n) for n in range(2 * gateways.count * gateways.workers)]
@@ -92,7 +99,10 @@ def new_state(
         heap_what=np.zeros(heap, np.int64),
         of=_of_replicas(scenario, limits),
         pace=np.stack([scenario.speed, np.zeros(replicas)], axis=1),
-        slots=np.zeros((replicas, c.SLOT_ROWS, slots), np.int32),
+        left=aligned((replicas, whole_lines(slots)), np.int16),
+        seat=_seats(replicas, whole_lines(slots)),
+        seated=aligned((replicas, slots, c.OF_SEAT), np.int32),
+        prompts=np.zeros((replicas, slots), np.int32),
         gateway=of_gateway,
         gateway_free_s=np.zeros(gateways.count),
         backends=np.zeros((2, gateways.count, 2, replicas), np.int64),
@@ -135,13 +145,33 @@ def _of_requests(scenario: Scenario, requests: Requests) -> dict[str, np.ndarray
 
 
 def _of_replicas(scenario: Scenario, limits: I8) -> I8:
-    table = np.zeros((scenario.replicas, c.OF_REPLICA), np.int64)
+    table = aligned((scenario.replicas, c.OF_REPLICA), np.int64)
     table[:, c.ALIVE] = 1
     table[:, c.MODEL_OF] = scenario.model_of
     table[:, c.FREE_PAGES] = limits[scenario.model_of, c.PAGES]
     table[:, c.KEYS : c.KEYS + 2] = keys(scenario.seed, ACCEPTANCE_KEYS, scenario.replicas)
     for place in (c.DUE, c.PARTIAL, c.QUEUE_HEAD, c.QUEUE_TAIL):
         table[:, place] = -1
+    return table
+
+
+def aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """Zeros that begin where a line of the cache does: 64 bytes of a row then take one, not two."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + LINE_BYTES, np.uint8)
+    first = -raw.ctypes.data % LINE_BYTES
+    return raw[first : first + size].view(dtype).reshape(shape)
+
+
+def whole_lines(slots: int) -> int:
+    """So many 16-bit numbers or more, in whole lines."""
+    each = LINE_BYTES // 2
+    return -(-slots // each) * each
+
+
+def _seats(replicas: int, slots: int) -> I2:
+    table = aligned((replicas, slots), np.int16)
+    table[:] = np.arange(slots)
     return table
 
 
@@ -152,7 +182,7 @@ def _lanes(closed: Closed | None, warm_lengths: I4) -> I8:
     return table
 
 
-def _most_running(model: ReplicaModel) -> int:
+def most_running(model: ReplicaModel) -> int:
     """Sequences that can hold pages at once; a bound that keeps a replica's slots together."""
     spec = model.scheduler
     return min(spec.max_num_seqs, spec.cache.pages // spec.cache.pages_for(1))
