@@ -107,7 +107,8 @@ def by_schema(seeded: Mistake) -> tuple[str, ...]:
     """What schemas alone say of the objects that the mistake touched."""
     untouched = _base(seeded.case)
     touched = [source for source in sources(broken(seeded)) if source.object not in untouched]
-    return tuple(str(f) for f in check_schemas(touched, packaged(), KUBERNETES))
+    findings, _ = check_schemas(touched, packaged(), KUBERNETES)
+    return tuple(map(str, findings))
 
 
 def table() -> Iterator[str]:

@@ -62,11 +62,13 @@ class Cluster:
 
     def of(self, *kinds: str) -> list[Source]:
         """All objects of these kinds."""
-        return [source for source in self.sources if source.kind in kinds]
+        return [s for s in self.sources if s.kind in kinds and not s.foreign]
 
     def find(self, kind: str, name: str, namespace: str) -> Source | None:
         """The object of that kind and name; one that names no namespace may be in any."""
-        for source in self.of(kind):
+        for source in self.sources:
+            if source.kind != kind:
+                continue
             same = not namespace or not source.namespace or source.namespace == namespace
             if source.name == name and same:
                 return source
@@ -92,6 +94,16 @@ class Cluster:
             and (not namespace or workload.source.namespace in ("", namespace))
         ]
 
+    def matching(self, selector: Mapping[str, Any] | None, namespace: str) -> list[Workload]:
+        """The workloads whose pods a LabelSelector matches; an empty one matches all."""
+        return [
+            workload
+            for workload in self.workloads
+            if selector is not None
+            and matches(selector, workload.labels)
+            and (not namespace or workload.source.namespace in ("", namespace))
+        ]
+
     def external(self, source: Source, kind: str, name: str) -> bool:
         """Whether the object says that this one is somewhere else."""
         annotations = source.object["metadata"].get("annotations") or {}
@@ -99,11 +111,31 @@ class Cluster:
         return f"{kind}/{name}" in [word.strip() for word in named]
 
 
+def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector matches: all of its labels, and all of its expressions."""
+    wanted = selector.get("matchLabels") or {}
+    expressions = _dicts(selector.get("matchExpressions"))
+    return wanted.items() <= labels.items() and all(_holds(one, labels) for one in expressions)
+
+
+def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, values = expression.get("key"), expression.get("values") or []
+    match expression.get("operator"):
+        case "In":
+            return labels.get(str(key)) in values
+        case "NotIn":
+            return labels.get(str(key)) not in values
+        case "Exists":
+            return key in labels
+        case _:
+            return key not in labels
+
+
 def gpus(container: Mapping[str, Any]) -> int:
     """GPUs that a container asks for, whoever makes them."""
     asked = container.get("resources") or {}
     found = [
-        int(count)
+        _whole(count)
         for part in ("limits", "requests")
         for name, count in (asked.get(part) or {}).items()
         if str(name).endswith(GPU_SUFFIX)
@@ -111,8 +143,15 @@ def gpus(container: Mapping[str, Any]) -> int:
     return max(found, default=0)
 
 
+def _whole(count: Any) -> int:
+    """A count of devices; what is none counts as none, and is a schema's or the API's to refuse."""
+    return int(count) if str(count).isdecimal() else 0
+
+
 def _workloads(source: Source) -> Iterator[Workload]:
     spec = source.spec
+    if source.foreign:
+        return
     if source.kind == "Pod":
         labels = source.object["metadata"].get("labels") or {}
         yield Workload(source, spec, labels, None, 1)

@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 
 from headrace.errors import InputError
+from headrace.targets.kubernetes.check.fitting import Path as Place
+from headrace.targets.kubernetes.check.fitting import misfits
 
 Schema = dict[str, Any]
 PACKAGED = Path(__file__).parents[1] / "schemas"
@@ -51,6 +53,14 @@ class Crd:
             *_misfits(self.schema, filled),
             *_broken_rules(self.schema, filled, "spec"),
         ]
+
+    def misfits(self, found: dict[str, Any]) -> list[Place]:
+        """Where in the object a value has the wrong type."""
+        spec = found.get("spec")
+        if not isinstance(spec, dict):
+            return [("spec",)]
+        errors = _validator(self.schema).iter_errors(spec)
+        return [("spec", *path) for path in misfits(errors)]
 
     def pod_templates(self, found: dict[str, Any]) -> list[tuple[str, Any]]:
         """(path, pod template) wherever the packaged schema leaves one to the built-in schema."""
@@ -138,14 +148,17 @@ def _fill(schema: Schema, value: Any) -> None:
 
 
 def _misfits(schema: Schema, value: Any) -> Iterator[str]:
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(_as_json_schema(schema))
-    for error in validator.iter_errors(value):
+    for error in _validator(schema).iter_errors(value):
         at = "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path
         )
         yield f"spec{at}: {error.message}"
+
+
+def _validator(schema: Schema) -> Any:
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(_as_json_schema(schema))
 
 
 def _as_json_schema(schema: Any) -> Any:

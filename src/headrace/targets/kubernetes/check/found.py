@@ -19,6 +19,8 @@ class Source:
     object: Object
     file: str
     line: int
+    foreign: bool = False
+    """Whether nothing is known of its fields, whatever its kind is called: rules leave it alone."""
 
     @property
     def kind(self) -> str:

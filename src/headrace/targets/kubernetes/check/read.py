@@ -11,6 +11,13 @@ import yaml
 
 from headrace.errors import InputError
 from headrace.targets.kubernetes.check.found import Finding, Source
+from headrace.targets.kubernetes.check.text import (
+    TEMPLATE,
+    UnreadableError,
+    documents,
+    key_twice,
+    value_of,
+)
 
 SUFFIXES = (".yaml", ".yml", ".json")
 NOT_OBJECTS = ("Kustomization", "Component")
@@ -39,11 +46,16 @@ def read(path: Path) -> Reading:
         else:
             _read_file(file, _shown(file, path), reading)
     if not reading.sources and not reading.findings:
-        raise InputError(
-            f"{path}: no Kubernetes object in it",
-            hint="name a folder with manifests, such as one that headrace render wrote",
-        )
+        raise InputError(f"{path}: no Kubernetes object in it", hint=_instead(reading))
     return reading
+
+
+def _instead(reading: Reading) -> str:
+    """What to do where nothing could be checked."""
+    if reading.unread:
+        file, reason = reading.unread[0]
+        return f"{file}: {reason}"
+    return "name a folder with manifests, such as one that headrace render wrote"
 
 
 def _files(path: Path) -> list[Path]:
@@ -80,32 +92,38 @@ def _unread(file: Path, base: Path) -> str | None:
 
 def _read_file(file: Path, shown: str, reading: Reading) -> None:
     try:
-        text = file.read_text(encoding="utf-8")
-        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or str(error)
-        reading.findings.append(
-            Finding("yaml", shown, line, file.name, f"not valid YAML: {problem}", "correct it")
-        )
-        return
-    for node in nodes:
-        if node is not None:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    text = ""
+    try:
+        text = data.decode("utf-8-sig")
+        for node in documents(text):
             _read_node(node, shown, reading)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        reading.findings.append(
+            Finding("yaml", shown, line, file.name, "not UTF-8 text", "save it as UTF-8")
+        )
+    except UnreadableError as error:
+        if TEMPLATE in text:
+            reading.unread.append(
+                (shown, "a template: check what is made of it, as by `helm template`")
+            )
+            return
+        message = f"not valid YAML: {error}"
+        reading.findings.append(
+            Finding("yaml", shown, error.line, file.name, message, "correct it")
+        )
 
 
 def _read_node(node: yaml.Node, shown: str, reading: Reading) -> None:
     line = node.start_mark.line + 1
-    twice = _twice(node)
+    twice = key_twice(node)
     if twice:
         text = f"the key {twice[0]!r} is there twice; the second one wins"
         reading.findings.append(Finding("yaml", shown, twice[1], "", text, "take one of them out"))
-    loader = yaml.SafeLoader("")
-    value = loader.construct_document(node)
-    for found in _objects(value):
+    for found in _objects(value_of(node)):
         if isinstance(found.get("metadata"), dict) and found.get("kind") not in NOT_OBJECTS:
             reading.sources.append(Source(found, shown, line))
         elif found.get("kind") not in NOT_OBJECTS:
@@ -119,23 +137,8 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
     """The objects of a document; a List is taken apart, other YAML is left alone."""
     if not isinstance(value, dict) or "kind" not in value or "apiVersion" not in value:
         return
-    if str(value["kind"]).endswith("List") and isinstance(value.get("items"), list):
-        yield from (item for item in value["items"] if isinstance(item, dict))
+    items = value.get("items")
+    if str(value["kind"]).endswith("List") and (isinstance(items, list) or items is None):
+        yield from (item for item in items or [] if isinstance(item, dict))
     else:
         yield value
-
-
-def _twice(node: yaml.Node) -> tuple[str, int] | None:
-    """The first key that a mapping has twice, and its line: YAML readers keep the last silently."""
-    children: list[yaml.Node] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen and key.value != "<<":
-                    return key.value, key.start_mark.line + 1
-                seen.add(key.value)
-            children.append(value)
-    elif isinstance(node, yaml.SequenceNode):
-        children = node.value
-    return next((found for child in children if (found := _twice(child))), None)

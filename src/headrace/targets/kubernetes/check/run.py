@@ -48,9 +48,10 @@ def check(
     _known(ignore)
     reading = read(path)
     known = packaged() | (from_path(crds) if crds else {})
-    found = [*reading.findings, *check_schemas(reading.sources, known, kubernetes)]
+    by_schema, fitted = check_schemas(reading.sources, known, kubernetes)
+    found = [*reading.findings, *by_schema]
     if not schemas_only:
-        cluster = Cluster(reading.sources)
+        cluster = Cluster(fitted)
         found += [f for rule in RULES.values() for f in rule.findings(cluster)]
     kept = [finding for finding in dict.fromkeys(found) if finding.rule not in ignore]
     kept.sort(key=lambda finding: (finding.file, finding.line))

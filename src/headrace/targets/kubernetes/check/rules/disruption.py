@@ -80,8 +80,7 @@ def rollout_stuck(cluster: Cluster) -> Iterator[Fault]:
 
 
 def _selected(cluster: Cluster, source: Any) -> list[Workload]:
-    selector = (source.spec.get("selector") or {}).get("matchLabels") or {}
-    return cluster.selected(selector, source.namespace)
+    return cluster.matching(source.spec.get("selector"), source.namespace)
 
 
 def _allowed(spec: dict[str, Any], replicas: int) -> float:
@@ -92,7 +91,8 @@ def _allowed(spec: dict[str, Any], replicas: int) -> float:
 
 
 def _share(value: Any, replicas: int) -> float:
-    if isinstance(value, str) and value.endswith("%"):
-        part = replicas * float(value[:-1]) / 100
+    if isinstance(value, str):
+        percent = value.removesuffix("%")
+        part = replicas * float(percent) / 100 if percent.isdecimal() else 0.0
         return -(-part // 1)
     return float(value)

@@ -39,7 +39,7 @@ def startup_budget(cluster: Cluster) -> Iterator[Fault]:
         tries, period_s = probe.get("failureThreshold", 3), probe.get("periodSeconds", 10)
         budget_s = tries * period_s + probe.get("initialDelaySeconds", 0)
         annotations = workload.source.object["metadata"].get("annotations") or {}
-        planned_s = float(annotations.get(PLANNED_LOAD, 0))
+        planned_s = _seconds(annotations.get(PLANNED_LOAD, ""))
         needed_s = max(MIN_BUDGET_S, planned_s)
         if budget_s < needed_s:
             why = (
@@ -130,3 +130,8 @@ def _is_hub_id(model: str) -> bool:
 
 def _values(container: dict[str, Any]) -> dict[str, str]:
     return {str(e.get("name")): str(e.get("value", "")) for e in container.get("env") or []}
+
+
+def _seconds(text: str) -> float:
+    """An annotation's figure; nothing where it is none."""
+    return float(text) if text.isdecimal() else 0.0

@@ -81,8 +81,7 @@ def service_port(cluster: Cluster) -> Iterator[Fault]:
 )
 def monitor_port(cluster: Cluster) -> Iterator[Fault]:
     for source in cluster.of("PodMonitor"):
-        selector = (source.spec.get("selector") or {}).get("matchLabels") or {}
-        selected = cluster.selected(selector, "")
+        selected = cluster.matching(source.spec.get("selector"), "")
         for endpoint in source.spec.get("podMetricsEndpoints") or []:
             port = endpoint.get("port")
             if port and selected and not any(port in _all_ports(w) for w in selected):

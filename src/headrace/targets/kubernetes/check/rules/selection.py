@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from headrace.targets.kubernetes.check.cluster import Cluster
 from headrace.targets.kubernetes.check.found import Fault, rule
@@ -56,9 +57,9 @@ def service_selects_nothing(cluster: Cluster) -> Iterator[Fault]:
 )
 def monitor_selects_nothing(cluster: Cluster) -> Iterator[Fault]:
     for source in cluster.of("PodMonitor"):
-        selector = (source.spec.get("selector") or {}).get("matchLabels") or {}
-        if selector and not cluster.selected(selector, ""):
-            yield source, f"no pod here has the labels {_words(selector)}"
+        selector = source.spec.get("selector") or {}
+        if selector and not cluster.matching(selector, ""):
+            yield source, f"its selector matches no pod here: {_terms(selector)}"
 
 
 @rule(
@@ -71,6 +72,15 @@ def pool_selects_nothing(cluster: Cluster) -> Iterator[Fault]:
         selector = (source.spec.get("selector") or {}).get("matchLabels") or {}
         if not cluster.selected(selector, source.namespace):
             yield source, f"no pod here has the labels {_words(selector)}"
+
+
+def _terms(selector: dict[str, Any]) -> str:
+    """A LabelSelector in words."""
+    found = [_words(selector["matchLabels"])] if selector.get("matchLabels") else []
+    for one in selector.get("matchExpressions") or []:
+        values = ", ".join(map(str, one.get("values") or []))
+        found.append(f"{one.get('key')} {one.get('operator')} {values}".rstrip())
+    return ", ".join(found)
 
 
 def _words(labels: dict[str, str]) -> str:
