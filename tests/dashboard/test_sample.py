@@ -47,6 +47,7 @@ def test_rates_survive_a_replica_that_began_anew():
     history.add(Look(12.0, {"r0": sample(1200.0, 3.0), "r1": sample(20.0)}))
     assert history.document()["series"]["output_tok_s"] == [110.0]
     assert history.document()["series"]["imbalance"] == [1.5]
+    assert history.document(epoch_s=1e9)["at_s"] == [1e9 + 12.0]
     assert history.loads["r0"]["output_tok_s"] == 100.0
     history.add(Look(14.0, {"r1": sample(30.0)}, refused=4.0))
     assert history.document()["series"]["errors_s"] == [0.0, 2.0]

@@ -67,21 +67,29 @@ def tiny_job(
 
 
 def processes_of(run_dir: Path) -> list[str]:
-    """Command lines of live processes that belong to a run: its agent, keepers, servers, Envoy.
+    """Command lines of live processes that belong to a run: its agent, keepers, servers, Envoy."""
+    found = []
+    for pid in pids_of(run_dir):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            continue
+        found.append(command.decode())
+    return [command for command in found if command]
 
-    They are known by the run's folder in their environment, which all of them inherit.
-    """
+
+def pids_of(run_dir: Path) -> list[int]:
+    """Known by the run's folder in their environment, which all of them inherit."""
     wanted = f"HEADRACE_TEST_RUN={run_dir}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found.append(command.decode())
+                    found.append(int(entry.name))
             except OSError:
                 continue
-    return [command for command in found if command]
+    return found
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> bool:

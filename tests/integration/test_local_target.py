@@ -17,6 +17,7 @@ from headrace.targets.local import registry
 from headrace.targets.local.fleet import start, stop, wait_ready
 from tests.integration.fleet_fixtures import run_dir
 from tests.integration.jobs import processes_of, tiny_job
+from tests.integration.traces import left_behind, traces_of
 
 pytestmark = pytest.mark.integration
 __all__ = ["run_dir"]
@@ -34,7 +35,7 @@ def document(answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_up_status_logs_down_from_another_folder(run_dir: Path):
+def test_up_status_logs_down_from_another_folder(run_dir: Path, tmp_path: Path):
     fleet = start(tiny_job(run_dir, 2, name="mine"), attached=False)
     wait_ready(fleet)
     found = document(headrace("status", "--json"))
@@ -45,11 +46,13 @@ def test_up_status_logs_down_from_another_folder(run_dir: Path):
     assert "r1: phase: serving" in headrace("logs").stdout
     only = headrace("logs", "mine", "--replica", "r1", "--tail", "1")
     assert only.stdout == "phase: serving\n"
+    traces = traces_of(run_dir)
+    assert len(traces.ports) == 4, "two replicas, the gateway and its metrics"
     assert {r["state"] for r in document(headrace("down", "mine", "--json"))["replicas"]} == {
         "stopped"
     }
     assert not fleet.alive()
-    assert processes_of(run_dir) == []
+    assert left_behind(traces, tmp_path / "state") == []
     gone = headrace("status", "mine")
     assert gone.returncode == 2
     assert "no fleet is called 'mine'" in gone.stderr

@@ -13,6 +13,7 @@ from tests.integration.fleet_fixtures import run_dir
 from tests.integration.jobs import wait_for
 from tests.integration.nodes import Many, many_nodes, simulated_plan
 from tests.integration.streams import Load
+from tests.integration.traces import left_behind, traces_of
 
 pytestmark = pytest.mark.integration
 __all__ = ["run_dir"]
@@ -30,8 +31,11 @@ def test_an_update_is_done_on_all_nodes_and_a_bad_one_goes_back(run_dir: Path, t
             assert outcome(done) == ("done", [2, 2, 2, 2])
             returned = over(many, Rollout(generation=3, plan=bad))
             assert outcome(returned) == ("returned", [2, 2, 2, 2])
+            traces = traces_of(run_dir)
     print(f"\n| update of two nodes, then a bad one | {len(load.done)} requests |")
     assert [timed for timed in load.done if not timed.good] == []
+    assert len(traces.ports) == 4 + 3, "four replicas, the gateway, its metrics, the head"
+    assert left_behind(traces, tmp_path / "state") == []
 
 
 def over(many: Many, rollout: Rollout) -> Deployment:

@@ -21,9 +21,10 @@ SERIES = (
 
 @dataclass(frozen=True)
 class Look:
-    """The whole fleet at one moment. A replica that did not answer is missing.
+    """The whole fleet at one moment, by the monotonic clock: the other one may jump.
 
-    `refused` counts what the gateways answered with 4xx or 5xx by themselves or from a replica.
+    A replica that did not answer is missing. `refused` counts what the gateways answered with 4xx
+    or 5xx by themselves or from a replica.
     """
 
     at_s: float
@@ -52,10 +53,10 @@ class History:
             self.series[name].append(value)
         self.loads = {name: _load(name, last, look) for name in look.replicas}
 
-    def document(self) -> dict[str, Any]:
-        """What the page reads."""
+    def document(self, epoch_s: float = 0.0) -> dict[str, Any]:
+        """What the page reads; `epoch_s` is what the monotonic clock lacks to Unix time."""
         return {
-            "at_s": list(self.at_s),
+            "at_s": [epoch_s + at_s for at_s in self.at_s],
             "series": {name: list(values) for name, values in self.series.items()},
             "loads": self.loads,
         }

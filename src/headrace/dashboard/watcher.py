@@ -45,7 +45,7 @@ class Watcher:
         if found is None:
             return
         self._deployment = found
-        self._history.add(Look(time.time(), await samples(found), await _refused(found)))
+        self._history.add(Look(time.monotonic(), await samples(found), await _refused(found)))
 
     def document(self) -> dict[str, Any]:
         """Everything that the page shows."""
@@ -60,7 +60,7 @@ class Watcher:
                 for r in (found.replicas if found else [])
             ],
             "plan": planned(self._plan),
-            **self._history.document(),
+            **self._history.document(time.time() - time.monotonic()),
         }
 
 
