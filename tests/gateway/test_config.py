@@ -18,7 +18,8 @@ def config(policy: RoutingPolicy, **changes: Any) -> dict[str, Any]:
     endpoints = Path("/run/gateway/endpoints/replicas.json")
     keys = Path("/run/gateway/keys/valid.json") if "keys_file" in changes else None
     spec = GatewaySpec(policy=policy, host="0.0.0.0", port=8000, **changes)
-    return bootstrap(GatewayConfig("tiny", spec, 8000, 9901, endpoints, keys, Path("/run/a.log")))
+    log = Path("/run/a.log")
+    return bootstrap(GatewayConfig("tiny", spec, 8000, 9901, endpoints, 12, keys, log))
 
 
 def route(policy: RoutingPolicy) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def test_every_policy_is_one_of_envoy(policy: RoutingPolicy, lb_policy: str):
 
 def test_least_request_looks_at_every_replica():
     (policy,) = cluster("least-request")["load_balancing_policy"]["policies"]
-    assert policy["typed_extension_config"]["typed_config"]["selection_method"] == "FULL_SCAN"
+    assert policy["typed_extension_config"]["typed_config"]["choice_count"] == 24
 
 
 def test_keys_are_asked_for_before_the_body_is_read():

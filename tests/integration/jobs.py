@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from headrace.node.identity import is_running, start_ticks
 from headrace.node.job import (
     GatewayPolicy,
     GatewaySpec,
@@ -100,3 +103,13 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> bool:
             return True
         time.sleep(0.05)
     return bool(condition())
+
+
+def killed(pid: int | None) -> float:
+    """End it, and say when it was dead: what began before may have been answered by it."""
+    assert pid is not None
+    ticks = start_ticks(pid)
+    os.kill(pid, signal.SIGKILL)
+    while is_running(pid, ticks):
+        time.sleep(0.0005)
+    return time.monotonic()

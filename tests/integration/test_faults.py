@@ -22,7 +22,6 @@ from statistics import median
 
 import pytest
 
-from headrace.node.identity import is_running, start_ticks
 from headrace.node.job import HealthSpec, RestartSpec
 from headrace.node.wanted import Rollout, ask, read_wanted
 from headrace.planner.plan import Plan
@@ -30,7 +29,7 @@ from headrace.targets.deployment import Deployment, Replica
 from headrace.targets.local.fleet import RunningFleet, start, wait_ready
 from headrace.targets.local.job import plan_job
 from tests.integration.fleet_fixtures import run_dir
-from tests.integration.jobs import processes_of, tiny_job, wait_for
+from tests.integration.jobs import killed, processes_of, tiny_job, wait_for
 from tests.integration.nodes import simulated_plan
 from tests.integration.streams import Load, Timed
 
@@ -95,15 +94,6 @@ def tell(fault: str, done: list[Timed], **numbers: object) -> None:
 
 def failed(done: list[Timed]) -> list[Timed]:
     return [timed for timed in done if not timed.good]
-
-
-def killed(pid: int | None) -> float:
-    """End it, and say when it was dead: what began before may have been answered by it."""
-    assert pid is not None
-    ticks = start_ticks(pid)
-    os.kill(pid, signal.SIGKILL)
-    assert wait_for(lambda: not is_running(pid, ticks))
-    return time.monotonic()
 
 
 def reaped(pid: int | None) -> float:

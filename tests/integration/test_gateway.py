@@ -17,7 +17,7 @@ from headrace.node.job import GatewayPolicy
 from headrace.targets.deployment import Deployment
 from headrace.targets.local.fleet import RunningFleet, start, wait_ready
 from tests.integration.fleet_fixtures import run_dir
-from tests.integration.jobs import tiny_job, wait_for
+from tests.integration.jobs import killed, tiny_job, wait_for
 from tests.integration.streams import Got, together
 
 pytestmark = pytest.mark.integration
@@ -99,6 +99,22 @@ def test_a_dead_backend_in_the_endpoints_is_retried_elsewhere(run_dir: Path):
         finally:
             os.kill(deployment.agent_pid, signal.SIGCONT)
     assert Counter(g.replica for g in got) == {"r1": 20}
+
+
+def test_a_dead_replica_that_is_the_least_busy_one_is_left_out(run_dir: Path):
+    """The first request that meets it is asked elsewhere, though all others are busier.
+
+    SIGSTOP the agent so that nobody but Envoy can notice the death.
+    """
+    fleet, deployment = serving(run_dir, 3, "--chunks", "5", "--gap-s", "0.1")
+    with fleet:
+        os.kill(deployment.agent_pid, signal.SIGSTOP)
+        try:
+            killed(deployment.replicas[0].pid)
+            got = [g for _ in range(3) for g in together(gateway_url(deployment), 4)]
+        finally:
+            os.kill(deployment.agent_pid, signal.SIGCONT)
+    assert {(g.status, g.whole) for g in got} == {(200, True)}
 
 
 def test_more_than_a_thousand_streams_at_once(run_dir: Path):

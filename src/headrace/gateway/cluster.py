@@ -14,6 +14,10 @@ HEALTH_TIMEOUT_S = 5
 """A busy engine answers `/health` late; only one that is stuck takes longer than this."""
 BALANCE_FACTOR_PERCENT = 150
 """Affinity gives way when a replica has this share of the mean number of running requests."""
+LOOKS = 2
+"""Random choices per replica: the least busy one is among them six times in seven."""
+MOST_LOOKS = 512
+"""Of thousands of replicas: enough for a balance that none feels."""
 LIMIT_KEY = f"circuit_breakers.{CLUSTER}.default.max_requests"
 """The runtime key by which the admission limit follows the number of ready replicas."""
 
@@ -22,7 +26,9 @@ _LEAST_REQUEST = (
 )
 
 
-def replicas_cluster(policy: str, endpoints: Path, spec: GatewaySpec) -> dict[str, Any]:
+def replicas_cluster(
+    policy: str, endpoints: Path, spec: GatewaySpec, replicas: int
+) -> dict[str, Any]:
     """The replicas: found in the watched file, checked every second, put aside when they fail.
 
     A replica that is taken out of the file gets no new requests and finishes those it has.
@@ -45,7 +51,7 @@ def replicas_cluster(policy: str, endpoints: Path, spec: GatewaySpec) -> dict[st
             "base_ejection_time": "5s",
             "max_ejection_percent": 50,
         },
-        **_balancing(policy),
+        **_balancing(policy, replicas),
     }
 
 
@@ -83,11 +89,13 @@ def _health_check() -> dict[str, Any]:
     }
 
 
-def _balancing(policy: str) -> dict[str, Any]:
+def _balancing(policy: str, replicas: int) -> dict[str, Any]:
     """The load-balancing part of the cluster.
 
-    least-request: the least busy of all, by chance among equals; a look at 96 counters costs less
-    than a chunk, and two random ones leave a fleet 10 % and more out of balance. affinity: requests
+    least-request: the least busy of twice as many random ones as there are replicas; a look at 192
+    counters costs less than a chunk, and two random ones leave a fleet 10 % and more out of
+    balance. Not the least busy of all: a replica that just died is that, and Envoy could not be
+    made to ask another one again. affinity: requests
     with the same `x-session-id` (or prompt prefix) go to the same replica while it is there and not
     overloaded; one without goes to a random replica. The endpoint file names what is hashed: the
     replica's id. Changes of health reach the worker threads at once, not merged over a second.
@@ -96,7 +104,10 @@ def _balancing(policy: str) -> dict[str, Any]:
     if policy == "round-robin":
         return {"lb_policy": "ROUND_ROBIN", "common_lb_config": common}
     if policy == "least-request":
-        config = {"@type": _LEAST_REQUEST, "selection_method": "FULL_SCAN"}
+        config = {
+            "@type": _LEAST_REQUEST,
+            "choice_count": min(max(2, LOOKS * replicas), MOST_LOOKS),
+        }
         extension = {"name": "envoy.load_balancing_policies.least_request", "typed_config": config}
         policies = [{"typed_extension_config": extension}]
         return {"load_balancing_policy": {"policies": policies}, "common_lb_config": common}

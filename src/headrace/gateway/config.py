@@ -25,6 +25,8 @@ does not stream, says nothing for minutes."""
 CONNECTION_IDLE_TIMEOUT_S = 300
 MAX_CONNECTIONS = 60_000
 RETRIES = 2
+RESELECTIONS = 100
+"""A choice that falls on a replica that was tried before is made again so often."""
 
 _MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network."
@@ -44,9 +46,10 @@ _CONNECTIONS = (
 class GatewayConfig:
     """What one Envoy is told at its start.
 
-    `endpoints` is the file that it watches for replicas, `keys` the one for API keys (None: no key
-    is asked for), `access_log` where sampled requests go. `shared`: another Envoy of this user
-    listens on the same ports (`headrace.gateway.steering` says which of them is asked).
+    `endpoints` is the file that it watches for replicas, `replicas` how many there may be, `keys`
+    the one for API keys (None: no key is asked for), `access_log` where sampled requests go.
+    `shared`: another Envoy of this user listens on the same ports (`headrace.gateway.steering` says
+    which of them is asked).
     """
 
     name: str
@@ -54,6 +57,7 @@ class GatewayConfig:
     port: int
     metrics_port: int
     endpoints: Path
+    replicas: int
     keys: Path | None = None
     access_log: Path | None = None
     shared: bool = False
@@ -84,7 +88,7 @@ def bootstrap(config: GatewayConfig) -> dict[str, Any]:
         "static_resources": {
             "listeners": [_listener(config), _metrics_listener(config)],
             "clusters": [
-                replicas_cluster(config.policy, config.endpoints, config.spec),
+                replicas_cluster(config.policy, config.endpoints, config.spec, config.replicas),
                 _admin_cluster(),
             ],
         },
@@ -209,7 +213,7 @@ def _route(policy: RoutingPolicy) -> dict[str, Any]:
                     "typed_config": {"@type": _PREVIOUS_HOSTS},
                 }
             ],
-            "host_selection_retry_max_attempts": 5,
+            "host_selection_retry_max_attempts": RESELECTIONS,
         },
     }
     session = {"header": {"header_name": SESSION_HEADER}}

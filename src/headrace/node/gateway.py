@@ -36,6 +36,7 @@ class Gateway:
         check_gateway(job.gateway)
         self._spec = job.gateway
         self._name = job.fleet
+        self._replicas = job.replica_count
         self._files = files
         self._board = board
         self._envoys = [Envoy(files.config, own, job.restart, job.health) for own in files.envoys]
@@ -61,6 +62,7 @@ class Gateway:
             port=port,
             metrics_port=metrics_port,
             endpoints=self._files.endpoints,
+            replicas=self._replicas,
             keys=self._files.keys if spec.keys_file else None,
             access_log=self._files.access_log if spec.access_log_share else None,
             shared=True,

@@ -178,6 +178,13 @@ class NodeJob(_Part):
     link: Link | None = None
 
     @property
+    def replica_count(self) -> int:
+        """Replicas that its gateway may know, those of other machines included."""
+        nodes = self.coordinator.nodes if self.coordinator else []
+        own = sum(len(process.replicas) for process in self.processes)
+        return own + sum(len(node.replicas) for node in nodes)
+
+    @property
     def engine(self) -> EngineKind:
         """What runs on the replicas."""
         return self.coordinator.engine if self.coordinator else self.processes[0].engine

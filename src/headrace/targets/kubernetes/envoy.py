@@ -44,7 +44,10 @@ def config(shape: Shape) -> dict[str, Any]:
     """Envoy's bootstrap, from the one that the local gateway uses."""
     policy = cast(RoutingPolicy, "round-robin" if shape.policy == "none" else shape.policy)
     spec = GatewaySpec(policy=policy, host="0.0.0.0", port=LISTEN_PORT)
-    whole = bootstrap(GatewayConfig(name(shape), spec, LISTEN_PORT, STATS_PORT, Path("unused")))
+    unused = Path("unused")
+    whole = bootstrap(
+        GatewayConfig(name(shape), spec, LISTEN_PORT, STATS_PORT, unused, shape.replicas)
+    )
     whole["admin"] = {"address": _admin_address()}
     static = whole["static_resources"]
     del static["listeners"][1:]  # the metrics of one machine; the pod's are below
