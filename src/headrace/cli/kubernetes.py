@@ -34,7 +34,7 @@ def fleet_on_cluster(name: str | None) -> tuple[Fleet, Path] | None:
 def up_on_cluster(fleet: Fleet, fleet_file: Path, *, force: bool, json: bool) -> None:
     """Apply a fleet and return when it serves."""
     from headrace.cli.plan import plan_for, show_plan
-    from headrace.targets.kubernetes.live.api import connect
+    from headrace.targets.kubernetes.live.connection import connect
     from headrace.targets.kubernetes.live.deploy import up
     from headrace.targets.kubernetes.render import remark
 
@@ -60,7 +60,7 @@ def up_on_cluster(fleet: Fleet, fleet_file: Path, *, force: bool, json: bool) ->
 
 def status_on_cluster(fleet: Fleet, fleet_file: Path, *, json: bool) -> None:
     """Show a fleet's pods."""
-    from headrace.targets.kubernetes.live.api import connect
+    from headrace.targets.kubernetes.live.connection import connect
     from headrace.targets.kubernetes.live.state import read_state
 
     shape = _shape(fleet, fleet_file)
@@ -77,7 +77,7 @@ def status_on_cluster(fleet: Fleet, fleet_file: Path, *, json: bool) -> None:
 
 def down_on_cluster(fleet: Fleet, fleet_file: Path, *, volumes: bool, json: bool) -> None:
     """Remove a fleet from its cluster."""
-    from headrace.targets.kubernetes.live.api import connect
+    from headrace.targets.kubernetes.live.connection import connect
     from headrace.targets.kubernetes.live.deploy import down
     from headrace.targets.kubernetes.live.state import read_state
 

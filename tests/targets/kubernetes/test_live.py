@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from headrace.cli.main import application
 from headrace.errors import HeadraceError, InputError
 from headrace.targets.kubernetes.live import deploy
-from headrace.targets.kubernetes.live.api import Api, connect
+from headrace.targets.kubernetes.live.api import Api
+from headrace.targets.kubernetes.live.connection import connect
 from headrace.targets.kubernetes.live.deploy import down, objects, up
 from headrace.targets.kubernetes.live.kinds import KINDS, kind_of
 from headrace.targets.kubernetes.live.state import ClusterState, read_state

@@ -98,6 +98,9 @@ def _needs(shape: Shape) -> Iterator[str]:
 def _steps(shape: Shape) -> Iterator[str]:
     space = f"-n {shape.namespace}"
     yield "headrace check ."
+    if shape.target.storage.kind != "existing":
+        yield "# A Job cannot be changed: after `headrace pin` or a new version of vLLM, first"
+        yield f"kubectl {space} delete --ignore-not-found job/{shape.name}-download"
     yield "kubectl apply --server-side -k overlays/gke      # or eks, bare-metal, or -k base"
     if shape.target.storage.kind != "existing":
         wait = f"wait --for=condition=complete --timeout=4h job/{shape.name}-download"

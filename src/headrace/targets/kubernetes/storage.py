@@ -129,7 +129,9 @@ def _download(shape: Shape) -> Manifest:
     made = new(shape, "batch/v1", "Job", f"{shape.name}-download", "model-download", {"spec": spec})
     text = (
         "Downloads the model once and checks every file against the hub's SHA-256. Does nothing "
-        "when it is there already; goes on where an interrupted download was."
+        "when it is there already; goes on where an interrupted download was. A Job cannot be "
+        "changed: before another image or revision is applied by kubectl, delete it (`headrace up` "
+        "does)."
     )
     notes = {"spec.backoffLimit": "each try goes on where the last one was"}
     return Manifest(made, text, notes)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from headrace.errors import HeadraceError, InputError
+from headrace.errors import HeadraceError
 from headrace.targets.kubernetes.live.kinds import Kind, kind_of
 from headrace.targets.kubernetes.objects import MANAGER, Object
 
@@ -157,7 +156,6 @@ class Api:
     def _explained(self, doing: str) -> Iterator[None]:
         """Failures below HTTP, in words."""
         import httpx2
-        from lightkube.core.exceptions import ConfigError
 
         try:
             yield
@@ -169,38 +167,20 @@ class Api:
         except httpx2.TransportError as error:
             raise HeadraceError(
                 f"cannot {doing}: no connection to {self.server}: {error}",
-                hint="check the context's server, the network and the certificates",
-            ) from None
-        except (ConfigError, OSError) as error:
-            raise HeadraceError(
-                f"cannot {doing}: no credentials for {self.server}: {error}",
-                hint="log in again (gcloud, aws, ...), and try kubectl get pods",
+                hint=_transport_hint(str(error)),
             ) from None
 
 
-def connect(context: str | None, timeout_s: float = TIMEOUT_S) -> Api:
-    """The cluster of a kubectl context; the current one for None. Nothing is asked of it yet.
-
-    Raises InputError when the extra is not installed or there is no such context.
-    """
-    if find_spec("lightkube") is None:
-        raise InputError("a cluster needs the kubernetes extra", hint=INSTALL)
-    import httpx2
-    from lightkube.config.client_adapter import Client, ConnectionParams
-    from lightkube.config.kubeconfig import KubeConfig
-    from lightkube.core.exceptions import ConfigError
-
-    try:
-        config = KubeConfig.from_env().get(context)
-        assert config is not None
-        client = Client(config, ConnectionParams(timeout=httpx2.Timeout(timeout_s)))
-    except (ConfigError, OSError, ValueError, KeyError, AssertionError) as error:
-        where = f"the context {context!r}" if context else "the current kubectl context"
-        raise InputError(
-            f"no cluster: {where} cannot be used: {error or 'it names no user'}",
-            hint="see kubectl config get-contexts; target.context names one of them",
-        ) from None
-    return Api(client, config.cluster.server, timeout_s)
+def _transport_hint(said: str) -> str:
+    """What to do about a connection that TLS refused, or that could not be made."""
+    said = said.lower().replace("_", " ")
+    if "certificate expired" in said:
+        return "the client certificate has expired: log in again, or fetch a new kubeconfig"
+    if "certificate required" in said:
+        return "the context's user has no client certificate: the cluster wants one"
+    if "certificate verify failed" in said:
+        return "the server is not who the context's certificate-authority vouches for"
+    return "check the context's server, the network and the certificates"
 
 
 def _event(doing: str, line: str) -> tuple[str, Object]:
