@@ -134,6 +134,20 @@ def test_the_clone_is_applied_apart_from_the_base() -> None:
     assert "15-model-clone.yaml" not in resources
 
 
+def test_gkes_load_balancer_is_told_of_health_and_long_answers() -> None:
+    kinds = ("HealthCheckPolicy", "GCPBackendPolicy")
+
+    def policies(**target: Any) -> list[dict[str, Any]]:
+        made = everything(shape(1, exposure={"gateway_class": target.pop("of")}, **target))
+        return [m.object["spec"]["targetRef"] for m in made if m.kind in kinds]
+
+    service = {"group": "", "kind": "Service", "name": "fleet-1-gateway"}
+    assert policies(of="gke-l7-rilb") == [service] * 2
+    assert policies(of="envoy-gateway") == []
+    pool = policies(of="gke-l7-rilb", data_plane="inference-pool")
+    assert {target["kind"] for target in pool} == {"InferencePool"}
+
+
 def test_fabric_libraries_only_where_a_replica_spans_nodes() -> None:
     for case, plan_ in CASES.items():
         text = render(plan_).files["overlays/gke/kustomization.yaml"]

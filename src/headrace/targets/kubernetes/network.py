@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.targets.kubernetes.gke import policies
 from headrace.targets.kubernetes.objects import TRACK, Manifest, Object, labels, new, selector
 from headrace.targets.kubernetes.pods import container_security, pod_security, port_name
 from headrace.targets.kubernetes.shape import HTTP_PORT, Shape
@@ -56,7 +57,7 @@ def routes(shape: Shape) -> list[Manifest]:
     """A Gateway and its route, where a GatewayClass was named."""
     if not shape.target.exposure.gateway_class:
         return []
-    return [_gateway(shape), _route(shape)]
+    return [_gateway(shape), _route(shape), *policies(shape, _backends(shape))]
 
 
 def _gateway(shape: Shape) -> Manifest:

@@ -38,6 +38,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways"),
     Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
     Kind("inference.networking.k8s.io/v1", "InferencePool", "inferencepools"),
+    Kind("networking.gke.io/v1", "HealthCheckPolicy", "healthcheckpolicies"),
+    Kind("networking.gke.io/v1", "GCPBackendPolicy", "gcpbackendpolicies"),
     Kind("apps/v1", "Deployment", "deployments"),
     Kind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "leaderworkersets"),
     Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
