@@ -1,11 +1,16 @@
 """What a gateway costs: the same streams straight to the servers, through Envoy, through HAProxy.
 
-    python benchmarks/gateway.py [--streams 1000] [--repetitions 3] [--seconds 20]
+    python benchmarks/gateway.py [--streams 1000] [--seconds 10] [--load paced] [--haproxy]
 
 The servers pace every stream themselves, so what is lost or late was lost or late on the way.
+Servers, gateway and client share one machine's cores, so two loads are measured. paced: all streams
+are open, but a chunk comes every 250 ms only, and cores are to spare: what a gateway adds.
+saturated: a chunk every 46 ms, more than two cores carry: every microsecond of the gateway is one
+that the servers and the client lack.
+
 Prints medians: output tok/s, TTFT, gateway processor time per chunk, and how evenly the servers
-were loaded (most open streams over the mean, sampled twice a second). Needs a C compiler; HAProxy
-is measured where it is installed (Debian: haproxy).
+were loaded (most open streams over the mean, sampled twice a second). Needs a C compiler, and
+HAProxy (Debian: haproxy) for `--haproxy`. About 3.5 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -56,6 +61,18 @@ backend replicas
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How the servers stream, and how often each way is measured."""
+
+    itl_ms: float
+    output_tokens: int
+    repetitions: int
+
+
+PACES = {"paced": Pace(250.0, 32, 3), "saturated": Pace(46.0, 64, 1)}
+
+
+@dataclass(frozen=True)
 class Row:
     """One measurement through one way."""
 
@@ -67,13 +84,24 @@ class Row:
 
 
 def main() -> None:
-    """Measure every way in turn, several times over."""
+    """Measure every load in turn."""
     options = _options()
+    for name in options.load or PACES:
+        pace = PACES[name]
+        rows = _measure_all(pace, options)
+        print(
+            f"{name}: {options.streams} streams, {options.servers} servers, a chunk every "
+            f"{pace.itl_ms:g} ms, true TTFT {options.ttft_ms:g} ms; medians of {pace.repetitions}"
+        )
+        _print(rows)
+
+
+def _measure_all(pace: Pace, options: argparse.Namespace) -> dict[str, list[Row]]:
+    """Every way in turn, several times over."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["HEADRACE_STATE_DIR"] = f"{name}/state"
         folder = Path(name)
-        job = _job(folder, options)
-        with start(job, attached=True) as fleet:
+        with start(_job(folder, pace, options), attached=True) as fleet:
             ready = wait_ready(fleet)
             servers = [replica.url for replica in ready.replicas]
             assert ready.gateway is not None
@@ -81,36 +109,46 @@ def main() -> None:
                 "direct": (servers, None),
                 "Envoy": ([ready.gateway.url], ready.gateway.pid),
             }
-            with _haproxy(folder, servers) as haproxy:
+            with _haproxy(folder, servers, options.haproxy) as haproxy:
                 if haproxy:
                     ways["HAProxy"] = haproxy
                 rows: dict[str, list[Row]] = {way: [] for way in ways}
-                for number in range(options.repetitions):
+                for number in range(pace.repetitions):
                     for way, (urls, pid) in ways.items():
-                        out = folder / f"{way}-{number}"
-                        rows[way].append(_measure(urls, pid, servers, out, options))
-    _print(rows, options)
+                        spec = _spec(urls, pace, options)
+                        rows[way].append(_measure(spec, pid, servers, folder / f"{way}-{number}"))
+    return rows
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--servers", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--ttft-ms", type=float, default=300.0)
-    parser.add_argument("--itl-ms", type=float, default=46.0)
-    parser.add_argument("--output-tokens", type=int, default=64)
+    parser.add_argument("--load", choices=PACES, action="append", help="default: both")
+    parser.add_argument("--haproxy", action="store_true", help="measure HAProxy as well")
     return parser.parse_args()
 
 
-def _job(folder: Path, options: argparse.Namespace) -> NodeJob:
+def _spec(urls: list[str], pace: Pace, options: argparse.Namespace) -> BenchSpec:
+    return BenchSpec(
+        urls=urls,
+        model="model",
+        input_tokens=64,
+        output_tokens=pace.output_tokens,
+        concurrency=options.streams,
+        duration_s=options.seconds,
+    )
+
+
+def _job(folder: Path, pace: Pace, options: argparse.Namespace) -> NodeJob:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise HeadraceError("no C compiler for the paced server", hint="install gcc or clang")
     binary = folder / "paced_server"
     subprocess.run([compiler, "-O2", "-o", str(binary), str(SOURCE)], check=True)
-    times = [str(int(ms * 1000)) for ms in (options.ttft_ms, options.itl_ms)]
+    times = [str(int(ms * 1000)) for ms in (options.ttft_ms, pace.itl_ms)]
     processes = []
     for number in range(options.servers):
         port, name = free_port("127.0.0.1"), f"r{number}"
@@ -137,11 +175,15 @@ def _job(folder: Path, options: argparse.Namespace) -> NodeJob:
 
 
 @contextmanager
-def _haproxy(folder: Path, servers: list[str]) -> Iterator[tuple[list[str], int] | None]:
+def _haproxy(
+    folder: Path, servers: list[str], wanted: bool
+) -> Iterator[tuple[list[str], int] | None]:
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
+    if not wanted:
         yield None
         return
+    if program is None:
+        raise HeadraceError("HAProxy is not installed", hint="apt-get install haproxy")
     port = free_port("127.0.0.1")
     lines = [
         f"    server r{number} {url.removeprefix('http://')} check inter 1s"
@@ -158,24 +200,14 @@ def _haproxy(folder: Path, servers: list[str]) -> Iterator[tuple[list[str], int]
         process.wait()
 
 
-def _measure(
-    urls: list[str], pid: int | None, servers: list[str], out: Path, options: argparse.Namespace
-) -> Row:
-    spec = BenchSpec(
-        urls=urls,
-        model="model",
-        input_tokens=64,
-        output_tokens=options.output_tokens,
-        concurrency=options.streams,
-        duration_s=options.seconds,
-    )
+def _measure(spec: BenchSpec, pid: int | None, servers: list[str], out: Path) -> Row:
     with _Balance(servers) as balance:
         before_s = _cpu_s(pid)
         summary = run_bench(spec, out)
         spent_s = _cpu_s(pid) - before_s
     latency = summary.latency_ms
     if latency is None or summary.requests.failed:
-        raise HeadraceError(f"{urls[0]}: {summary.requests.failed} requests failed")
+        raise HeadraceError(f"{spec.urls[0]}: {summary.requests.failed} requests failed")
     return Row(
         tok_s=summary.throughput.output_tok_s,
         ttft_p50_ms=latency.ttft.p50,
@@ -222,11 +254,7 @@ class _Balance:
                 self._seen.append(max(running) / statistics.mean(running))
 
 
-def _print(rows: dict[str, list[Row]], options: argparse.Namespace) -> None:
-    print(
-        f"{options.streams} streams, {options.servers} servers, medians of {options.repetitions}; "
-        f"true TTFT {options.ttft_ms:g} ms, ITL {options.itl_ms:g} ms"
-    )
+def _print(rows: dict[str, list[Row]]) -> None:
     head = f"{'way':8} {'out tok/s':>10} {'loss':>7} {'TTFT p50':>9} {'added':>8} {'p99':>8}"
     print(f"{head} {'us/chunk':>9} {'max/mean':>9}")
 

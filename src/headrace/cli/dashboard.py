@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +37,12 @@ def dashboard(
         Path | None, typer.Option("--certificate", help="Serve https with this PEM file.")
     ] = None,
     key: Annotated[Path | None, typer.Option("--key", help="The certificate's key.")] = None,
+    client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--client-ca", help="Ask for a certificate of this authority, not for a token."
+        ),
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option("--export", help="Write Grafana's dashboard and Prometheus' files instead."),
@@ -43,7 +51,8 @@ def dashboard(
     """Show a running fleet's load in a browser, live; it needs no network. Ctrl-C ends it.
 
     On this machine anyone who can log in may look. Beyond it the page asks for a token:
-    HEADRACE_DASHBOARD_TOKEN, or one that is drawn at every start.
+    HEADRACE_DASHBOARD_TOKEN, or one that is drawn at every start; with --client-ca for a
+    certificate instead.
     """
     from headrace.dashboard.watcher import Watcher
     from headrace.targets.local import registry
@@ -51,6 +60,9 @@ def dashboard(
 
     if (certificate is None) != (key is None):
         raise InputError("--certificate and --key belong together", hint="give both or neither")
+    if client_ca is not None and certificate is None:
+        raise InputError("--client-ca needs https", hint="give --certificate and --key as well")
+    _check_files(certificate, key, client_ca)
     entry = registry.find_running(name)
     plan = _plan(entry.run_dir)
     if export is not None:
@@ -60,7 +72,7 @@ def dashboard(
             console.print(f"wrote {escape(str(path))}", soft_wrap=True)
         return
     watcher = Watcher(lambda: read_deployment(entry.run_dir), plan)
-    asyncio.run(_serve(watcher, host, port, certificate, key))
+    asyncio.run(_serve(watcher, host, port, Doors(certificate, key, client_ca)))
 
 
 def _plan(run_dir: Path) -> Plan | None:
@@ -72,37 +84,60 @@ def _plan(run_dir: Path) -> Plan | None:
         return None
 
 
-async def _serve(
-    watcher: Watcher, host: str, port: int, certificate: Path | None, key: Path | None
-) -> None:
+@dataclass(frozen=True)
+class Doors:
+    """PEM files: of the server, and of the authority whose certificates let clients in."""
+
+    certificate: Path | None
+    key: Path | None
+    client_ca: Path | None
+
+
+def _check_files(*files: Path | None) -> None:
+    for file in files:
+        if file is not None and not file.is_file():
+            raise InputError(f"{file}: there is no such file", hint="name a PEM file")
+
+
+async def _serve(watcher: Watcher, host: str, port: int, doors: Doors) -> None:
     from headrace.dashboard.app import application
     from headrace.gateway.process import is_loopback
     from headrace.node.pages import Page
 
-    token = None if is_loopback(host) else os.environ.get(TOKEN_VARIABLE) or secrets.token_hex(16)
-    hosts = ["*"] if token else ["127.0.0.1", "localhost", "[::1]"]
-    page = Page(application(watcher.document, token, hosts), certificate, key)
+    own = is_loopback(host) or doors.client_ca is not None
+    token = None if own else os.environ.get(TOKEN_VARIABLE) or secrets.token_hex(16)
+    hosts = ["127.0.0.1", "localhost", "[::1]"] if is_loopback(host) else ["*"]
+    app = application(watcher.document, token, hosts)
     try:
+        page = Page(app, doors.certificate, doors.key, doors.client_ca)
         url = page.open(host, port)
+    except ssl.SSLError as error:
+        raise InputError(
+            f"the certificate, its key or the authority cannot be used: {error}",
+            hint="give PEM files, and the key that belongs to the certificate",
+        ) from error
     except OSError as error:
         raise HeadraceError(
             f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port"
         ) from error
-    _say(url, token, certificate)
+    _say(url, token, doors, is_loopback(host))
     try:
         await watcher.run()
     finally:
         await page.close()
 
 
-def _say(url: str, token: str | None, certificate: Path | None) -> None:
+def _say(url: str, token: str | None, doors: Doors, loopback: bool) -> None:
     if token is None:
         console.print(f"[bold]live[/]  {url}  (Ctrl-C ends it)", soft_wrap=True)
+        if not loopback:
+            who = f"a certificate of {escape(str(doors.client_ca))}"
+            console.print(f"it is open beyond this machine and asks for {who}", style="yellow")
         return
     own = "the one in HEADRACE_DASHBOARD_TOKEN" if os.environ.get(TOKEN_VARIABLE) else token
     console.print(f"[bold]live[/]  {url}/?token=...  token: {own}", soft_wrap=True)
     console.print("it is open beyond this machine and asks for that token", style="yellow")
-    if certificate is None:
+    if doors.certificate is None:
         console.print(
             "the token crosses the network in the clear: give --certificate and --key",
             style="yellow",

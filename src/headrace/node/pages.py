@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,16 @@ class Page:
     """A server for an application; listens from `open` on, until `close`."""
 
     def __init__(
-        self, app: Starlette, certificate: Path | None = None, key: Path | None = None
+        self,
+        app: Starlette,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        client_ca: Path | None = None,
     ) -> None:
+        """With a certificate it is https; with `client_ca` clients must show one of that authority.
+
+        Raises OSError (ssl.SSLError is one) for files that are not what they should be.
+        """
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -40,6 +49,8 @@ class Page:
                 timeout_graceful_shutdown=1,
                 ssl_certfile=certificate,
                 ssl_keyfile=key,
+                ssl_ca_certs=str(client_ca) if client_ca else None,
+                ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
             )
         )
         self._task: asyncio.Task[None] | None = None
