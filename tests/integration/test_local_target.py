@@ -48,9 +48,9 @@ def test_up_status_logs_down_from_another_folder(run_dir: Path, tmp_path: Path):
     assert only.stdout == "phase: serving\n"
     traces = traces_of(run_dir)
     assert len(traces.ports) == 4, "two replicas, the gateway and its metrics"
-    assert {r["state"] for r in document(headrace("down", "mine", "--json"))["replicas"]} == {
-        "stopped"
-    }
+    down = headrace("down", "--json")
+    assert "stopping fleet mine" in down.stderr
+    assert {replica["state"] for replica in document(down)["replicas"]} == {"stopped"}
     assert not fleet.alive()
     assert left_behind(traces, tmp_path / "state") == []
     gone = headrace("status", "mine")
@@ -79,6 +79,11 @@ def test_a_run_beside_a_fleet_of_its_name_takes_another(run_dir: Path, tmp_path:
             names = headrace("status")
             assert names.returncode == 2
             assert f"running: tiny, {second.entry.name}" in names.stderr
+            for words in (("down",), ("scale", "0")):
+                refused = headrace(*words)
+                assert (refused.returncode, refused.stdout) == (2, "")
+                assert "more than one fleet runs" in refused.stderr
+            assert len(registry.running()) == 2
     assert registry.entries() == []
 
 

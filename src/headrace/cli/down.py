@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.follow import acts_on
 from headrace.cli.output import console, print_json
 from headrace.cli.status import summary
 from headrace.errors import HeadraceError
@@ -33,6 +34,7 @@ def down(
         down_on_cluster(*on_cluster, volumes=volumes, json=json)
         return
     entry = registry.find(name)
+    acts_on(entry, "stopping")
     with console.status(f"stopping {entry.name}: requests in flight may finish") as line:
         last = stop(
             attach(entry), on_change=lambda state: line.update(f"{entry.name}: {summary(state)}")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from headrace.cli.output import console
 from headrace.cli.start import describe
 from headrace.errors import HeadraceError
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from headrace.targets.local.registry import Entry
 
 PERIOD_S = 0.2
+
+
+def acts_on(entry: Entry, doing: str) -> None:
+    """Say which fleet is meant before it is changed: its name may have been left out."""
+    where = escape(str(entry.run_dir))
+    console.print(f"{doing} fleet {escape(entry.name)}  [dim]{where}[/]", soft_wrap=True)
 
 
 def follow(entry: Entry, done: Callable[[Deployment], bool], doing: str) -> Deployment:

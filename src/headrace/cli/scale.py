@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.follow import follow
+from headrace.cli.follow import acts_on, follow
 from headrace.cli.output import console, print_json
 from headrace.errors import HeadraceError, InputError
 from headrace.targets.deployment import Deployment
@@ -32,6 +32,7 @@ def scale(
             f"fleet {entry.name!r} has {planned} replicas, {replicas} were asked for",
             hint="plan a fleet on more GPUs: headrace plan FLEET.yaml, then down and up",
         )
+    acts_on(entry, f"scaling to {replicas}:")
     ask(entry.run_dir, replicas=replicas)
     last = follow(entry, lambda state: settled(state, replicas), f"scaling to {replicas}")
     bad = [r for r in last.replicas if r.state == "failed"]

@@ -29,7 +29,7 @@ def update(
     One process at a time is drained, ended and started anew, so no request fails and no spare GPU
     is needed. Ctrl-C ends only the watching; the update goes on.
     """
-    from headrace.cli.follow import follow
+    from headrace.cli.follow import acts_on, follow
     from headrace.cli.plan import plan_for, show_plan
     from headrace.cli.status import state_of
     from headrace.node.wanted import ask
@@ -41,6 +41,7 @@ def update(
     planned = plan_for(fleet, fleet_file)
     show_plan(planned, brief=True)
     rollout = next_rollout(entry, planned, state_of(entry))
+    acts_on(entry, "updating")
     ask(entry.run_dir, rollout=rollout)
     generation = rollout.generation
     last = follow(entry, lambda state: _is_over(state.rollout, generation), "updating")
