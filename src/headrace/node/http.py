@@ -60,7 +60,7 @@ async def request(
                 writer.write(_message(method, url, body, headers))
                 return await _read(reader)
             finally:
-                writer.close()
+                writer.transport.abort()  # closing TLS would wait for the other side
     except (OSError, TimeoutError, ssl.SSLError, httptools.HttpParserError):
         return None
 
