@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headrace.perf.step import StepBatch, StepModel
 from headrace.simulator.reference import ReferenceFleet
 from headrace.simulator.scenario import POLICIES, Client, Gateways, Scenario, Transfer, uniform
-from headrace.simulator.workload import Closed, Curve, Open, Shape, Workload
+from headrace.simulator.workload import Closed, Curve, Open, Shape, Talk, Workload
 from headrace.spec.lengths import AnyLengths, Uniform
 from tests.simulator.fleets import STEP, Script, model, run
 
@@ -61,12 +61,15 @@ gateways = st.builds(
     refused_s=st.sampled_from([0.0, 0.1]),
 )
 clients = st.builds(Client, chunk_s=st.sampled_from([0.0, 0.0003]))
+turns = st.sampled_from([1, 3, Uniform(low=1, high=5)])
+shared = st.sampled_from([0, 20])
 arrivals = st.one_of(
     st.builds(
         Closed,
         concurrency=st.integers(1, 60),
         together=st.booleans(),
         requests=st.sampled_from([0, 80]),
+        talk=st.one_of(st.none(), st.builds(Talk, turns, st.sampled_from([0.0, 0.2]), shared)),
     ),
     st.builds(Open, rate=st.floats(0.5, 60), variation=st.sampled_from([1.0, 3.0])),
     st.just(Curve((0.0, 2.0, 4.0), (5.0, 60.0, 1.0))),

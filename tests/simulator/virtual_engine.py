@@ -16,7 +16,7 @@ from headrace.engines.simulated.text import Tokenizer
 from headrace.perf.replica import ReplicaModel
 from headrace.scheduler.scheduler import Scheduler
 from headrace.simulator.chance import CountedAcceptance, keys
-from headrace.simulator.reference import ACCEPTANCE_KEYS
+from headrace.simulator.replica import ACCEPTANCE_KEYS
 from headrace.simulator.requests import DONE, Requests
 
 SERVED = Served("m", 10**6, Tokenizer(1000), 0)

@@ -23,11 +23,14 @@ from headrace.simulator.day import day
 from headrace.simulator.result import EventRow, Figures, Simulation, figures, timeline
 from headrace.simulator.scenario import Transfer
 from headrace.simulator.simulation import INSTALL_HINT, is_quick, simulate
-from headrace.simulator.workload import Arrivals, Open
+from headrace.simulator.workload import Arrivals, Open, Talk
+from headrace.spec.lengths import as_lengths
 
 NIC_BYTES_S = 50e9
 """Between nodes: 400 Gb/s for each GPU, the usual fabric of eight-GPU machines."""
 TRANSFER_LATENCY_S = 0.005
+MOST_CONTEXTS = 100_000_000
+"""Pairs of replica and user, 16 bytes each."""
 SWEEP = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05)
 """Shares of the planned rate."""
 
@@ -39,6 +42,8 @@ def case_for(plan: Plan, asked: Asked, picker_s: float, gateways: int, spread: f
     if asked.policy is not None:
         routed = replace(routed, policy=asked.policy)
     case = replace(case, gateways=routed)
+    if case.talk is not None:
+        _check_talk(case, asked)
     if asked.rate is not None:
         case = replace(case, request_rate=asked.rate)
     if asked.prefix_groups:
@@ -48,6 +53,34 @@ def case_for(plan: Plan, asked: Asked, picker_s: float, gateways: int, spread: f
     if asked.regions > 1:
         case = replace(case, regions=asked.regions, region_delay_s=asked.region_delay_s)
     return case
+
+
+def _check_talk(case: Case, asked: Asked) -> None:
+    """Raises InputError for questions that conversations have no answer to."""
+    refused = {
+        "--rate": asked.rate is not None,
+        "--rate-sweep": asked.rate_sweep,
+        "--gpus-for": asked.gpus_for is not None,
+        "--daily": bool(asked.daily),
+        "--trace": asked.trace is not None,
+        "--prefill-share": asked.prefill_share is not None,
+    }
+    for option, is_asked in refused.items():
+        if is_asked:
+            raise InputError(
+                f"{option} with workload.conversation: conversations are simulated by users, on "
+                "replicas that compute prompts and answers",
+                hint="leave it out, or state the mean prompt of a turn in input_tokens, and "
+                "prefix_hit_rate, instead of a conversation",
+            )
+    nodes = max([case.nodes, *asked.nodes])
+    kept = (nodes * case.replicas_per_node) ** 2 * case.in_flight
+    if kept > MOST_CONTEXTS:
+        raise InputError(
+            f"conversations on {nodes} nodes: what {kept:,.0f} pairs of replica and user have in "
+            f"the cache would be followed; {MOST_CONTEXTS:,} at most",
+            hint="simulate fewer nodes; with the same load per GPU they behave alike",
+        )
 
 
 def _grouped(case: Case, plan: Plan, groups: int) -> Case:
@@ -296,6 +329,8 @@ def _assumptions(case: Case, fleet_file: Path) -> list[str]:
             f"Prompts begin with one of {case.shape.prefix_groups:,} prefixes; a replica keeps the "
             f"{case.cached_groups:,} that it used last."
         )
+    if case.talk is not None:
+        lines += _said_of_talk(case, case.talk)
     if case.regions > 1:
         lines.append(
             f"{case.regions} regions, {case.region_delay_s * 1e3:g} ms apart one way; each serves "
@@ -307,6 +342,20 @@ def _assumptions(case: Case, fleet_file: Path) -> list[str]:
             f"{case.transfer.bytes_s / 1e9:g} GB/s after {case.transfer.latency_s * 1e3:g} ms."
         )
     return lines
+
+
+def _said_of_talk(case: Case, talk: Talk) -> list[str]:
+    users = round(case.in_flight * case.replicas)
+    turns = as_lengths(talk.turns).mean
+    load = (
+        f"{users:,} users in conversations of {turns:g} turns on average, {talk.think_s:g} s from "
+        "an answer to the next turn; a user who thinks has no request in flight."
+    )
+    cached = (
+        "What a user has said is found where the last turn was answered, while no running "
+        f"sequence needs its pages; the {talk.shared_tokens:,} tokens that all begin with, always."
+    )
+    return [load, cached]
 
 
 def _counted(show: Show, total: int) -> questions.Tick:

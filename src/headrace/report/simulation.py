@@ -227,16 +227,19 @@ def _causes_table(found: Simulation) -> Table:
 
 
 def _policy_table(found: Simulation) -> Table:
+    shared = any(row.figures.prefix_hit_rate is not None for row in found.policies)
     rows = tuple(
         (
             f"{row.policy}: {row.settings}",
             *_figure_cells(row.figures),
             percent(row.share),
             percent(row.imbalance),
+            *([percent(row.figures.prefix_hit_rate or 0.0)] if shared else []),
         )
         for row in found.policies
     )
-    columns = ("Policy", *FIGURES, "Of the best", "Spread over replicas")
+    hits = ("Prefix hits",) if shared else ()
+    columns = ("Policy", *FIGURES, "Of the best", "Spread over replicas", *hits)
     return Table("Routing policies, simulated", columns, rows)
 
 

@@ -20,7 +20,7 @@ from headrace.simulator.scenario import (
     uniform,
 )
 from headrace.simulator.simulation import Setup
-from headrace.simulator.workload import Arrivals, Closed, Open, Shape, Workload
+from headrace.simulator.workload import Arrivals, Closed, Open, Shape, Talk, Workload
 from headrace.spec.lengths import as_lengths
 from headrace.spec.slo import Goal
 
@@ -68,6 +68,8 @@ class Case:
     transfer: Transfer | None = None
     cached_groups: int = 0
     """Shared prefixes that a replica keeps; 0: all of them."""
+    talk: Talk | None = None
+    """Conversations: the requests in flight are then users, less those who think."""
     regions: int = 1
     region_delay_s: float = 0.0
 
@@ -96,7 +98,14 @@ class Case:
         """The fleet file's load on all nodes."""
         if self.request_rate is not None:
             return Open(self.request_rate)
-        return Closed(round(self.in_flight * self.replicas))
+        return Closed(round(self.in_flight * self.replicas), talk=self.talk)
+
+    @property
+    def settle_s(self) -> float:
+        """A mean conversation: users are at all of its turns after that."""
+        if self.talk is None:
+            return 0.0
+        return as_lengths(self.talk.turns).mean * (self.answer_s + self.talk.think_s)
 
     def scenario(self) -> Scenario:
         """The fleet, with each gateway's replicas."""
@@ -138,19 +147,15 @@ class Case:
             duration_s=duration_s,
             warmup_s=0.0 if isinstance(load, Closed) else WARM_ANSWERS * self.answer_s,
             course=course or Course(replicas_per_machine=self.replicas_per_node),
+            settle_s=self.settle_s,
         )
 
 
 def case_of(plan: Plan, **changes: object) -> Case:
     """The case of a plan; `changes` are fields of `Case`.
 
-    Raises InputError for conversations, whose turns depend on each other.
+    Raises InputError for conversations that arrive at a rate: they are simulated by users.
     """
-    if plan.fleet.workload.conversation is not None:
-        raise InputError(
-            "workload.conversation: turns of a conversation are not simulated yet",
-            hint="state the mean prompt of a turn in input_tokens, and prefix_hit_rate instead",
-        )
     fleet, layout = plan.fleet, plan.chosen.layout
     predicted, load = plan.chosen.prediction, fleet.workload
     of_plan: dict[str, object] = {
@@ -167,12 +172,26 @@ def case_of(plan: Plan, **changes: object) -> Case:
         "shape": Shape(load.inputs, load.outputs)
         if load.trace
         else Shape(load.input_tokens, load.output_tokens),
+        "talk": _talk(plan),
         "usd_per_gpu_hour": plan.usd_per_gpu_hour,
         "answer_s": (predicted.ttft_ms + predicted.tpot_ms * load.outputs.mean) / 1e3,
         "goals": fleet.slo.goals(),
         "gateways": Gateways(policy=OF_FLEET[fleet.gateway.policy]),
     }
     return Case(**of_plan | changes)  # type: ignore[arg-type]
+
+
+def _talk(plan: Plan) -> Talk | None:
+    load = plan.fleet.workload
+    if load.conversation is None:
+        return None
+    if load.request_rate is not None or load.token_rate is not None:
+        raise InputError(
+            "workload.conversation with a rate: conversations are simulated by users",
+            hint="give --concurrency, the number of users, or workload.concurrency in the file",
+        )
+    talk = load.conversation
+    return Talk(talk.turns, talk.think_time_s, talk.shared_tokens)
 
 
 def _request_rate(plan: Plan) -> float | None:

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict
 from enum import IntEnum
 
 import numpy as np
 
-from headrace.scheduler.scheduler import Scheduler
 from headrace.scheduler.sequence import Sequence
-from headrace.scheduler.step import Step
-from headrace.simulator.chance import CountedAcceptance, keys
 from headrace.simulator.fleet import Tally
+from headrace.simulator.replica import Replica
 from headrace.simulator.requests import DONE, FAILED, WARMUP, Requests
 from headrace.simulator.router import NONE, Router
 from headrace.simulator.scenario import DECODE, PREFILL, Ints, Scenario
+from headrace.simulator.users import Users
 from headrace.simulator.workload import Closed
-
-ACCEPTANCE_KEYS = 1
 
 
 class Event(IntEnum):
@@ -34,31 +30,6 @@ class Event(IntEnum):
     DELIVER = 2
     STEP = 3
     LOOK = 4
-
-
-class Replica:
-    """A scheduler with its clock and its totals; a new scheduler for every life."""
-
-    def __init__(self, scenario: Scenario, number: int) -> None:
-        model = scenario.model(number)
-        self.model, self.spec = model.step, model.scheduler
-        self.speed = float(scenario.speed[number])
-        key, other = keys(scenario.seed, ACCEPTANCE_KEYS, scenario.replicas)[number].tolist()
-        self._acceptance = CountedAcceptance(self.spec.mtp_depth, self.spec.acceptance, key, other)
-        self.prefixes: OrderedDict[int, None] = OrderedDict()
-        self.alive = True
-        self.steps = self.generated = self.prompts = self.preempted = self.decoded = 0
-        self.busy_s = 0.0
-        self.renew()
-
-    def renew(self) -> None:
-        """Empty, without a step in flight."""
-        self.scheduler = Scheduler(self.spec, acceptance=self._acceptance)
-        self.held: dict[int, Sequence] = {}
-        self.step: Step | None = None
-        self.due = -1
-        """The event that ends the step in flight, by its number; a dead replica's is void."""
-        self.prefixes.clear()
 
 
 class ReferenceFleet:
@@ -75,6 +46,7 @@ class ReferenceFleet:
         self.scenario, self.requests, self.closed = scenario, requests, closed
         self.router = Router(scenario, requests, lanes)
         self.replicas = [Replica(scenario, i) for i in range(scenario.replicas)]
+        self.users = Users(closed.talk, lanes) if closed and closed.talk else None
         self._heap: list[tuple[float, int, Event, int]] = []
         self._planned = 0
         self._now_s = 0.0
@@ -173,6 +145,8 @@ class ReferenceFleet:
         requests.sent += 1
         requests.sent_s[request] = self._now_s
         requests.lane[request] = lane
+        if self.users is not None:
+            self.users.say(requests, request, spread=self._warm_lengths[lane] > 0)
         if self._warm_lengths[lane] > 0:
             requests.output_tokens[request] = self._warm_lengths[lane]
             requests.phase[request] = WARMUP
@@ -202,6 +176,11 @@ class ReferenceFleet:
                 self._warm_s = at_s
         client = self.scenario.client
         pause_s = client.turnaround_s if status == DONE else client.retry_s
+        if self.users is not None:
+            if status == FAILED:
+                self.users.broken(requests, request)
+            elif self.users.answered(requests, request):
+                pause_s = self.users.talk.think_s
         self._plan(at_s + pause_s, Event.SEND, int(requests.lane[request]))
 
     # Gateways
@@ -278,20 +257,21 @@ class ReferenceFleet:
                 return Sequence(prompt, output, request, hit_tokens=prompt - 1)
             output = 1
         hit = None
-        if self.scenario.prefix_groups > 0:
-            found = self._find_prefix(int(requests.group[request]), replica)
-            hit = int(requests.prefix_tokens[request]) if found else 0
+        if len(requests.group):
+            hit = requests.hit_tokens[request] = self._hit(request, replica)
         return Sequence(prompt, output, request, hit_tokens=hit)
 
-    def _find_prefix(self, group: int, replica: Replica) -> bool:
-        """Whether the replica has it; it has it now."""
-        kept = replica.prefixes
-        found = group in kept
-        kept[group] = None
-        kept.move_to_end(group)
-        if self.scenario.cached_groups and len(kept) > self.scenario.cached_groups:
-            kept.popitem(last=False)
-        return found
+    def _hit(self, request: int, replica: Replica) -> int:
+        """Tokens of the prompt in the replica's cache."""
+        group = int(self.requests.group[request])
+        known = int(self.requests.prefix_tokens[request])
+        users = self.users
+        if users is None:
+            return known if replica.prefixes.find(group) else 0
+        free_pages = replica.scheduler.free_pages
+        kept = replica.contexts.take(group, users.conversation[group], free_pages)
+        page_tokens = replica.spec.cache.page_tokens
+        return max(kept, users.talk.shared_tokens) // page_tokens * page_tokens
 
     def _begin_step(self, number: int) -> None:
         replica = self.replicas[number]
@@ -355,6 +335,9 @@ class ReferenceFleet:
             pause_s = transfer.seconds(sequence.prompt_tokens)
             self._plan(self._now_s + pause_s, Event.ROUTE, request)
         else:
+            if self.users is not None:
+                user = int(self.requests.lane[request])
+                replica.contexts.keep(user, self.users.conversation[user], sequence.length)
             self._end(request, at_s, DONE)
 
     # Control

@@ -34,6 +34,11 @@ class Requests:
     """Closed loop: which of the held places sent it; empty in an open loop."""
     status: NDArray[np.int8]
     phase: NDArray[np.int8]
+    turns: NDArray[np.int32]
+    """Turns of the conversation, if the row begins one; empty without conversations. The row's
+    input tokens are what a turn adds until it is sent, and the whole prompt then."""
+    hit_tokens: NDArray[np.int32]
+    """Of the prompt, what the replica's prefix cache held; empty without groups."""
     sent: int = 0
 
     @property
@@ -63,11 +68,15 @@ def blank(
     sent_s: NDArray[np.float64] | None = None,
     group: NDArray[np.int32] | None = None,
     prefix_tokens: NDArray[np.int32] | None = None,
+    turns: NDArray[np.int32] | None = None,
     closed: bool = False,
 ) -> Requests:
     """Rows that were not sent yet."""
     count = len(input_tokens)
     none = np.zeros(0, np.int32)
+    zeros = np.zeros(count, np.int32)
+    if turns is not None:
+        group, prefix_tokens = zeros - 1, zeros
     return Requests(
         sent_s=np.full(count, np.nan) if sent_s is None else sent_s,
         input_tokens=input_tokens,
@@ -80,4 +89,6 @@ def blank(
         lane=np.full(count, -1, np.int32) if closed else none,
         status=np.zeros(count, np.int8),
         phase=np.full(count, MEASURED, np.int8),
+        turns=none if turns is None else turns,
+        hit_tokens=none if group is None else zeros.copy(),
     )

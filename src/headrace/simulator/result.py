@@ -43,6 +43,8 @@ class Figures(_Part):
     failed: int
     preemptions: int
     usd_per_million_tokens: float | None
+    prefix_hit_rate: float | None = None
+    """Share of prompt tokens found in a replica's prefix cache; None where none can be shared."""
 
 
 class ScalingRow(_Part):
@@ -207,7 +209,16 @@ def figures(outcome: Outcome, usd_per_hour: float | None = None) -> Figures:
         failed=int(outcome.failed.sum()),
         preemptions=int(outcome.tally.preemptions.sum()),
         usd_per_million_tokens=usd,
+        prefix_hit_rate=_hit_rate(outcome),
     )
+
+
+def _hit_rate(outcome: Outcome) -> float | None:
+    r, done = outcome.requests, outcome.completed
+    if len(r.hit_tokens) == 0 or not done.any():
+        return None
+    prompts = r.input_tokens[done].sum(dtype=np.int64)
+    return float(r.hit_tokens[done].sum(dtype=np.int64) / prompts)
 
 
 def timeline(outcome: Outcome, replicas_ready: int, bins: int = 120) -> Timeline:

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.loadgen.schedule import spread_lengths
+from headrace.simulator.chance import hashed
 from headrace.simulator.requests import Requests, blank
 from headrace.spec.lengths import AnyLengths, Fixed, as_lengths
 
-FIRST_LENGTHS, SECOND_LENGTHS, GROUPS, ARRIVALS = range(4)
+FIRST_LENGTHS, SECOND_LENGTHS, GROUPS, ARRIVALS, TURNS = range(5)
 """Streams of chance; each column has its own, so that blocks of any size give the same rows."""
+FIRST_TALK = 0x165667B1
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,21 @@ class Shape:
     prefix_groups: int = 0
     prefix_share: float = 0.0
     """Share of the prompt that all requests of a group have in common."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Users in conversation: each turn sends all that was said before, and something new."""
+
+    turns: int | AnyLengths
+    think_s: float = 0.0
+    """From an answer's end to the next turn."""
+    shared_tokens: int = 0
+    """What every conversation begins with. It is in every replica's cache from the start."""
+
+    def first_turns(self, user: int, turns: int) -> int:
+        """Of a user's first conversation: spread over 1 to its turns, or all would be in step."""
+        return 1 + ((hashed(FIRST_TALK, FIRST_TALK, user) * turns) >> 32)
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,8 @@ class Closed:
     """After so many in all, places stay empty; 0: the load goes on without end."""
     ramp_share: float = 0.05
     ramp_least: int = 8
+    talk: Talk | None = None
+    """Each place is a user, who has no request in flight while thinking."""
 
     @property
     def at_once(self) -> int:
@@ -91,7 +110,7 @@ class Workload:
 
     def reset(self) -> None:
         """Begin again: the same rows once more."""
-        self._random = [np.random.default_rng([self.seed, 17, stream]) for stream in range(4)]
+        self._random = [np.random.default_rng([self.seed, 17, stream]) for stream in range(5)]
 
     @property
     def closed(self) -> Closed | None:
@@ -120,12 +139,14 @@ class Workload:
         prompts = self._lengths(shape.input_tokens, count, FIRST_LENGTHS)
         grouped = shape.prefix_groups > 0
         draws = self._random[GROUPS].random(count) if grouped else None
+        talk = self.closed.talk if self.closed else None
         return blank(
             prompts,
             self._lengths(shape.output_tokens, count, SECOND_LENGTHS),
             sent_s=sent_s,
             group=None if draws is None else (draws * shape.prefix_groups).astype(np.int32),
             prefix_tokens=(prompts * shape.prefix_share).astype(np.int32) if grouped else None,
+            turns=self._lengths(talk.turns, count, TURNS) if talk else None,
             closed=sent_s is None,
         )
 

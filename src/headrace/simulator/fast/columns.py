@@ -8,14 +8,14 @@ from __future__ import annotations
 
 NOW_S, PICKER_FREE_S, CLIENT_FREE_S, WARM_S, PICK_S, GATEWAY_CHUNK_S, CLIENT_CHUNK_S = range(7)
 TURNAROUND_S, RETRY_S, REFUSED_S, STALE_S, BOUND, LATENCY_S, STATE_BYTES = range(7, 14)
-TOKEN_BYTES, BYTES_S = 14, 15
-SECONDS = 16
+TOKEN_BYTES, BYTES_S, THINK_S = 14, 15, 16
+SECONDS = 17
 """`seconds`: clocks and settings of the whole fleet."""
 
 SENT, PLANNED, HEAP, HELD, UNSENT, WARM_LEFT, CLOSED, LANES, POLICY, GATEWAYS = range(10)
 WORKERS, CHOICES, PER_CONNECTION, ATTEMPTS, TRANSFER, GROUPS, CACHED_GROUPS = range(10, 17)
-LIMIT = 17
-COUNTS = 18
+LIMIT, TALKS, SHARED_TOKENS = 17, 18, 19
+COUNTS = 20
 """`counts`: counters and settings of the whole fleet."""
 
 SEQS, BATCHED, MODEL_LEN, PAGES, PAGE_TOKENS, TOKEN_GROUPS = range(6)
@@ -26,7 +26,7 @@ ALIVE, DUE, MODEL_OF, IN_FLIGHT, QUEUE_HEAD, QUEUE_TAIL, SEEN, FREE_PAGES = rang
 DECODING, STEP_DECODING, STEP_PROMPTS, STEP_PROMPT_TOKENS = range(8, 12)
 CONTEXT, GROWING, PARTIAL, DRAWN = range(12, 16)
 KEYS, _SECOND_KEY, STEPS, GENERATED, DECODED, PROMPTS = range(16, 22)
-PARTIAL_COMPUTED, PARTIAL_ROOM, PREEMPTED, PREFIX_COUNT = range(22, 26)
+PARTIAL_COMPUTED, PARTIAL_ROOM, PREEMPTED, PREFIX_COUNT, CONTEXT_PAGES = range(22, 27)
 OF_REPLICA, OF_STEP = 32, 24
 """`of[replica]`: DUE is the event that ends its step, -1 when idle; CONTEXT the tokens of all its
 decoding sequences; GROWING whether one of these may outgrow its pages; PARTIAL the request whose
@@ -54,12 +54,17 @@ OF_GATEWAY = 8
 """`gateway[gateway]`: BACKENDS + role and RING + role are counts."""
 
 WARM_LENGTH, CONNECTED, _DECODE_CONNECTED, CONNECTION_LEFT, _DECODE_CONNECTION_LEFT = range(5)
-OF_LANE = 5
-"""`lanes[lane]`."""
+CONVERSATION, TURNS_LEFT, SAID = range(5, 8)
+OF_LANE = 8
+"""`lanes[lane]`: the last three of its user."""
 
-INPUT, OUTPUT, REPLICA, NEXT, PROGRESS, LANE, GROUP, PREFIX, HIT = range(9)
+KEPT_TOKENS, KEPT_OF = range(2)
+"""`contexts[replica, user, ..]`: tokens in the prefix cache, and of which conversation."""
+
+INPUT, OUTPUT, REPLICA, NEXT, PROGRESS, LANE, GROUP, PREFIX, HIT, TURNS = range(10)
 """`asked[request]`: NEXT is the request behind it in its queue, PROGRESS the output tokens that it
-had when it lost its pages. LANE is there in a closed loop only, the last three with groups only."""
+had when it lost its pages. LANE is there in a closed loop only, the next three with groups or
+conversations only, TURNS with conversations."""
 
 SENT_S, FIRST_S, DONE_S = range(3)
 """`when[request]`."""

@@ -61,7 +61,7 @@ class FastFleet:
     def advance(self, until_s: float) -> bool:
         """Run to that time; False when the table of requests is used up."""
         if len(self._state.when) != self.requests.capacity:
-            self._state = with_requests(self._state, self.scenario, self.requests)
+            self._state = with_requests(self._state, self.requests)
         while (why := advance(self._state, float(until_s))) == HEAP_FULL:
             self._widen_heap()
         self.requests.sent = int(self._state.counts[c.SENT])
@@ -100,7 +100,9 @@ class FastFleet:
         broken = self._held_by(replica)
         row = s.of[replica]
         row[c.FREE_PAGES] = s.limits[row[c.MODEL_OF], c.PAGES]
-        for place in (c.ALIVE, c.DECODING, c.CONTEXT, c.GROWING, c.IN_FLIGHT, c.PREFIX_COUNT):
+        for place in (c.ALIVE, c.DECODING, c.CONTEXT, c.GROWING, c.IN_FLIGHT):
+            row[place] = 0
+        for place in (c.PREFIX_COUNT, c.CONTEXT_PAGES):
             row[place] = 0
         for place in (c.DUE, c.PARTIAL, c.QUEUE_HEAD, c.QUEUE_TAIL):
             row[place] = -1

@@ -7,14 +7,16 @@ import math
 import numpy as np
 
 from headrace.simulator.fast import columns as c
+from headrace.simulator.fast.chance import below
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.fast.finish import decode
 from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
 from headrace.simulator.fast.prefetch import LINE_BYTES, prefetch
-from headrace.simulator.fast.prefix import find_prefix
+from headrace.simulator.fast.prefix import find_prefix, keep_context, take_context
 from headrace.simulator.fast.route import gateway_of, pick
 from headrace.simulator.fast.schedule import held_pages, pages_for, room_for, schedule, set_stop
 from headrace.simulator.requests import DONE, FAILED, WARMUP
+from headrace.simulator.workload import FIRST_TALK
 
 REACHED, REQUESTS_USED_UP, HEAP_FULL = range(3)
 """Why `advance` returns."""
@@ -88,11 +90,29 @@ def _send(s, lane):
     s.counts[c.SENT] = request + 1
     s.when[request, c.SENT_S] = s.seconds[c.NOW_S]
     s.asked[request, c.LANE] = lane
+    if s.counts[c.TALKS] == 1:
+        _say(s, lane, request)
     if s.lanes[lane, c.WARM_LENGTH] > 0:
         s.asked[request, c.OUTPUT] = s.lanes[lane, c.WARM_LENGTH]
         s.marks[request, c.PHASE] = WARMUP
         s.lanes[lane, c.WARM_LENGTH] = 0
     _reach_gateway(s, request)
+
+
+@compiled
+def _say(s, user, request):
+    """As `Users.say`."""
+    if s.lanes[user, c.TURNS_LEFT] == 0:
+        turns = np.int64(s.asked[request, c.TURNS])
+        if s.lanes[user, c.WARM_LENGTH] > 0 and s.lanes[user, c.CONVERSATION] == 0:
+            turns = 1 + below(FIRST_TALK, FIRST_TALK, user, turns)
+        s.lanes[user, c.TURNS_LEFT] = turns
+        s.lanes[user, c.CONVERSATION] += 1
+        s.lanes[user, c.SAID] = s.counts[c.SHARED_TOKENS]
+    s.asked[request, c.GROUP] = user
+    s.asked[request, c.PREFIX] = s.lanes[user, c.SAID]
+    s.asked[request, c.INPUT] += s.lanes[user, c.SAID]
+    s.lanes[user, c.TURNS_LEFT] -= 1
 
 
 @compiled
@@ -116,8 +136,15 @@ def end(s, request, at_s, status):
         s.counts[c.WARM_LEFT] -= 1
         if s.counts[c.WARM_LEFT] == 0:
             s.seconds[c.WARM_S] = at_s
+    lane = np.int64(s.asked[request, c.LANE])
     pause_s = s.seconds[c.TURNAROUND_S] if status == DONE else s.seconds[c.RETRY_S]
-    plan(s, at_s + pause_s, SEND, np.int64(s.asked[request, c.LANE]))
+    if s.counts[c.TALKS] == 1:
+        s.lanes[lane, c.SAID] = s.asked[request, c.INPUT] + s.asked[request, c.OUTPUT]
+        if status == FAILED:
+            s.lanes[lane, c.TURNS_LEFT] = 0
+        elif s.lanes[lane, c.TURNS_LEFT] > 0:
+            pause_s = s.seconds[c.THINK_S]
+    plan(s, at_s + pause_s, SEND, lane)
 
 
 @compiled
@@ -164,8 +191,7 @@ def _deliver(s, request):
         _refused(s, request)
         return
     if s.counts[c.GROUPS] > 0 and s.marks[request, c.STAGE] == 0:
-        found = find_prefix(s, r, np.int64(s.asked[request, c.GROUP]))
-        s.asked[request, c.HIT] = s.asked[request, c.PREFIX] if found else 0
+        s.asked[request, c.HIT] = _found(s, r, request)
     s.counts[c.HELD] -= 1
     if _is_rejected(s, r, request):
         leave_gateway(s, request)
@@ -180,6 +206,16 @@ def _deliver(s, request):
     s.of[r, c.IN_FLIGHT] += 1
     if s.of[r, c.DUE] < 0:
         _begin_step(s, r)
+
+
+@compiled
+def _found(s, r, request):
+    """Tokens of the prompt in the replica's cache."""
+    group = np.int64(s.asked[request, c.GROUP])
+    if s.counts[c.TALKS] == 0:
+        return np.int64(s.asked[request, c.PREFIX]) if find_prefix(s, r, group) else np.int64(0)
+    each = s.limits[s.of[r, c.MODEL_OF], c.PAGE_TOKENS]
+    return max(take_context(s, r, group), s.counts[c.SHARED_TOKENS]) // each * each
 
 
 @compiled
@@ -328,4 +364,7 @@ def _finished(s, r, request, out_s):
             request,
         )
     else:
+        if s.counts[c.TALKS] == 1:
+            tokens = np.int64(s.asked[request, c.INPUT]) + s.asked[request, c.OUTPUT]
+            keep_context(s, r, np.int64(s.asked[request, c.LANE]), tokens)
         end(s, request, out_s + s.delay_s[gateway_of(s, request), r], DONE)

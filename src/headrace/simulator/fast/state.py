@@ -13,7 +13,7 @@ from headrace.simulator.chance import hashed, keys, thresholds
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.prefetch import LINE_BYTES
 from headrace.simulator.fast.step_time import StepTimes, step_times
-from headrace.simulator.reference import ACCEPTANCE_KEYS
+from headrace.simulator.replica import ACCEPTANCE_KEYS
 from headrace.simulator.requests import Requests
 from headrace.simulator.router import ROUTING_KEYS, WORKER_KEYS
 from headrace.simulator.scenario import POLICIES, Scenario
@@ -35,6 +35,8 @@ ASKED = {
     "lane": c.LANE,
     "group": c.GROUP,
     "prefix_tokens": c.PREFIX,
+    "hit_tokens": c.HIT,
+    "turns": c.TURNS,
 }
 WHEN = {"sent_s": c.SENT_S, "first_s": c.FIRST_S, "done_s": c.DONE_S}
 MARKS = {"status": c.STATUS, "phase": c.PHASE}
@@ -66,7 +68,8 @@ class State(NamedTuple):
     turns: I8  # role x gateway x worker
     delay_s: F8  # gateway x replica
     lanes: I8  # lane x ..
-    prefixes: I4  # replica x (before, after) x group, then the anchor of the list
+    prefixes: I4  # replica x (before, after) x group or user, then the anchor of the list
+    contexts: I4  # replica x user x ..
     asked: I4  # request x ..
     when: F8  # request x ..
     marks: I1  # request x ..
@@ -82,7 +85,8 @@ def new_state(
     heap = 4 * (replicas + (closed.concurrency if closed else 0)) + 8 * slots + 1024
     key, other = keys(scenario.seed, WORKER_KEYS, 1)[0].tolist()
     turns = [hashed(key, other, n) for n in range(2 * gateways.count * gateways.workers)]
-    groups = scenario.prefix_groups + 1 if scenario.prefix_groups else 0
+    groups = _groups(scenario, closed)
+    users = groups if closed and closed.talk else 0
     of_gateway = np.zeros((gateways.count, c.OF_GATEWAY), np.int64)
     of_gateway[:, c.GATEWAY_KEYS : c.GATEWAY_KEYS + 2] = keys(
         scenario.seed, ROUTING_KEYS, gateways.count
@@ -111,25 +115,28 @@ def new_state(
         turns=np.array(turns, np.int64).reshape(2, gateways.count, gateways.workers),
         delay_s=np.ascontiguousarray(scenario.delay_s, dtype=np.float64),
         lanes=_lanes(closed, warm_lengths),
-        prefixes=np.full((replicas, 2, groups), -1, np.int32),
-        **_of_requests(scenario, requests),
+        prefixes=np.full((replicas, 2, groups + 1 if groups else 0), -1, np.int32),
+        contexts=np.zeros((replicas, users, 2), np.int32),
+        **_of_requests(requests),
     )
 
 
-def with_requests(state: State, scenario: Scenario, requests: Requests) -> State:
+def with_requests(state: State, requests: Requests) -> State:
     """The state over a table that has grown."""
-    grown = _of_requests(scenario, requests)
+    grown = _of_requests(requests)
     rows = len(state.asked)
-    own = [c.NEXT, c.PROGRESS] + ([c.HIT] if scenario.prefix_groups else [])
+    own = [c.NEXT, c.PROGRESS]
     grown["asked"][:rows, own] = state.asked[:, own]
     grown["marks"][:rows, c.STAGE :] = state.marks[:, c.STAGE :]
     return state._replace(asked=grown["asked"], when=grown["when"], marks=grown["marks"])
 
 
-def _of_requests(scenario: Scenario, requests: Requests) -> dict[str, np.ndarray]:
+def _of_requests(requests: Requests) -> dict[str, np.ndarray]:
     """Three arrays for the table; its columns are moved into them one by one, to save memory."""
     rows = requests.capacity
-    width = c.HIT + 1 if scenario.prefix_groups else c.LANE + (len(requests.lane) > 0)
+    width = c.LANE + (len(requests.lane) > 0)
+    if len(requests.group):
+        width = c.TURNS + (len(requests.turns) > 0)
     made: dict[str, np.ndarray] = {
         "asked": np.zeros((rows, width), np.int32),
         "when": np.zeros((rows, 3)),
@@ -175,6 +182,11 @@ def _seats(replicas: int, slots: int) -> I2:
     return table
 
 
+def _groups(scenario: Scenario, closed: Closed | None) -> int:
+    """Lists of the prefix caches: shared prefixes, or users in conversation."""
+    return closed.concurrency if closed and closed.talk else scenario.prefix_groups
+
+
 def _lanes(closed: Closed | None, warm_lengths: I4) -> I8:
     table = np.zeros((closed.concurrency if closed else 0, c.OF_LANE), np.int64)
     table[:, c.WARM_LENGTH] = warm_lengths
@@ -213,6 +225,8 @@ def _seconds(scenario: Scenario, closed: Closed | None) -> F8:
     table[c.PICK_S], table[c.GATEWAY_CHUNK_S] = gateways.pick_s, gateways.chunk_s
     table[c.CLIENT_CHUNK_S], table[c.TURNAROUND_S] = client.chunk_s, client.turnaround_s
     table[c.RETRY_S], table[c.REFUSED_S] = client.retry_s, gateways.refused_s
+    if closed is not None and closed.talk is not None:
+        table[c.THINK_S] = closed.talk.think_s
     table[c.STALE_S], table[c.BOUND] = gateways.stale_s, gateways.bound
     if transfer is not None:
         table[c.LATENCY_S], table[c.STATE_BYTES] = transfer.latency_s, transfer.state_bytes
@@ -231,5 +245,7 @@ def _counts(scenario: Scenario, closed: Closed | None) -> I8:
     table[c.GATEWAYS], table[c.WORKERS] = gateways.count, gateways.workers
     table[c.CHOICES], table[c.PER_CONNECTION] = gateways.choices, gateways.requests_per_connection
     table[c.ATTEMPTS], table[c.TRANSFER] = gateways.attempts, scenario.transfer is not None
-    table[c.GROUPS], table[c.CACHED_GROUPS] = scenario.prefix_groups, scenario.cached_groups
+    table[c.GROUPS], table[c.CACHED_GROUPS] = _groups(scenario, closed), scenario.cached_groups
+    if closed is not None and closed.talk is not None:
+        table[c.TALKS], table[c.SHARED_TOKENS] = 1, closed.talk.shared_tokens
     return table
