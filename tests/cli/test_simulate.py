@@ -139,6 +139,40 @@ def test_prompts_that_share_prefixes(ask, fleet):
     assert any("4 prefixes" in line for line in found["assumptions"])
 
 
+def talking(fleet: Path, load: str) -> None:
+    fleet.write_text(
+        FLEET.replace(
+            "{input_tokens: 64, output_tokens: 32, concurrency: 64}",
+            "{input_tokens: 1024, output_tokens: 32, " + load + "}",
+        )
+    )
+
+
+def test_users_in_conversation(ask, fleet):
+    talking(fleet, "concurrency: 64, conversation: {turns: 4, think_time_s: 1}")
+    found = ask("--policy", "all")
+    hits = {row["policy"]: row["figures"]["prefix_hit_rate"] for row in found["policies"]}
+    assert hits["affinity"] > 0
+    assert any("64 users in conversations of 4 turns" in line for line in found["assumptions"])
+
+
+@pytest.mark.parametrize(
+    ("load", "options", "said"),
+    [
+        ("request_rate: 5, conversation: {turns: 4}", [], "--concurrency"),
+        ("concurrency: 64, conversation: {turns: 4}", ["--rate-sweep"], "--rate-sweep"),
+        ("concurrency: 64, conversation: {turns: 4}", ["--nodes", "5000"], "fewer nodes"),
+    ],
+)
+def test_what_conversations_cannot_answer(
+    load, options, said, fleet, tmp_path, monkeypatch, capsys
+):
+    talking(fleet, load)
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, fleet, *options) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_reference_gives_the_same_figures(ask):
     quick, slow = ask(), ask("--reference")
     assert slow["quick"] is False

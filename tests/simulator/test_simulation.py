@@ -6,13 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.perf.step import StepModel
+from headrace.scheduler.spec import CacheSpec
 from headrace.simulator.autoscaling import ScalingPolicy
 from headrace.simulator.control import Course, Failure, RollingUpdate, Scaling, Spot, Timing
+from headrace.simulator.prefix import Contexts
 from headrace.simulator.reference import ReferenceFleet
 from headrace.simulator.requests import DONE, FAILED, PENDING
+from headrace.simulator.result import figures
 from headrace.simulator.scenario import POLICIES, Client, Gateways, Scenario, Transfer, uniform
 from headrace.simulator.simulation import Outcome, Setup, simulate
-from headrace.simulator.workload import Closed, Curve, Open, Shape, Trace, Workload
+from headrace.simulator.workload import Closed, Curve, Open, Shape, Talk, Trace, Workload
 from tests.simulator.fleets import Script, model, run
 
 pytestmark = pytest.mark.compute
@@ -259,3 +262,47 @@ def test_whichever_core_runs_is_named():
         Setup(uniform(model(), 1), Workload(Open(1.0), Shape(10, 2)), 5.0), quick=False
     )
     assert found.quick is False
+
+
+def conversing(policy, **more) -> Outcome:
+    gateways = Gateways(policy, count=1, requests_per_connection=1)
+    scenario = uniform(model(pages=400, max_model_len=2000, **more), 4, gateways=gateways)
+    load = Closed(24, talk=Talk(turns=6, think_s=0.5, shared_tokens=16))
+    return simulate(Setup(scenario, Workload(load, Shape(20, 12)), 120.0, settle_s=20.0))
+
+
+def test_a_turn_sends_all_that_was_said_before():
+    found = conversing("affinity")
+    r = found.requests
+    for user in range(24):
+        mine = np.flatnonzero(r.lane == user)
+        said = r.prefix_tokens[mine]
+        begins = said == 16
+        assert begins[0]
+        before = r.input_tokens[mine][:-1] + r.output_tokens[mine][:-1]
+        np.testing.assert_array_equal(said[1:][~begins[1:]], before[~begins[1:]])
+        gaps = np.diff(np.flatnonzero(begins))
+        assert (gaps[1:] == 6).all()
+        pauses_s = r.sent_s[mine][1:] - r.done_s[mine][:-1]
+        assert pauses_s[~begins[1:]] == pytest.approx(0.5)
+    np.testing.assert_array_equal(r.input_tokens, r.prefix_tokens + 20)
+    assert (r.hit_tokens <= np.maximum(r.prefix_tokens, 16)).all()
+
+
+def test_affinity_finds_what_a_user_has_said_and_a_random_replica_does_not():
+    near, far = conversing("affinity"), conversing("random-connection")
+    hits = [figures(found).prefix_hit_rate for found in (near, far)]
+    assert hits[0] > 0.6 > 0.5 > hits[1]
+    assert near.tally.prompt_tokens.sum() < 0.7 * far.tally.prompt_tokens.sum()
+
+
+def test_contexts_give_way_to_running_sequences():
+    cache = CacheSpec(pages=20, page_tokens=16, token_groups=1, state_pages=0)
+    kept = Contexts(cache)
+    for user in range(3):
+        kept.keep(user, 1, 100)
+    assert kept.take(1, 2, free_pages=20) == 0
+    assert kept.take(2, 1, free_pages=14) == 100
+    assert kept.take(0, 1, free_pages=14) == 0, "the least recently used goes first"
+    assert kept.take(1, 1, free_pages=14) == 100
+    assert kept.take(1, 1, free_pages=14) == 0, "its pages are the running request's now"

@@ -314,7 +314,7 @@ def _day(plan: Plan, case: Case, asked: Asked, show: Show) -> Simulation:  # noq
 
 
 def _assumptions(case: Case, fleet_file: Path) -> list[str]:
-    load = f"{case.in_flight:g} requests in flight per replica"
+    load = f"{case.in_flight:,.4g} {'users' if case.talk else 'requests in flight'} per replica"
     if case.request_rate is not None:
         load = f"Poisson arrivals, {case.request_rate:g} requests/s"
     lines = [

@@ -12,10 +12,6 @@ from headrace.report.words import milliseconds, number, seconds, usd
 from headrace.simulator.result import Simulation
 
 
-FIRST = 22
-"""What names a row gets so many columns before its words are broken."""
-
-
 def show(found: Simulation) -> None:
     """Headline, tables, and what it cost to find out."""
     console.print(f"[bold]{escape(found.name)}[/]  simulated: {found.question}", soft_wrap=True)
@@ -44,11 +40,14 @@ def _headline(found: Simulation) -> Table:
 
 
 def _table(rows: Rows) -> Table:
-    table = Table(title=rows.caption, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=rows.caption, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for index, name in enumerate(rows.columns):
-        left = index == 0 or not rows.numeric
-        least = min(FIRST, max(len(row[0]) for row in rows.rows)) if index == 0 else None
-        table.add_column(name, justify="left" if left else "right", min_width=least)
+        if index == 0 or not rows.numeric:
+            table.add_column(name)
+        else:
+            cells = [row[index] for row in rows.rows]
+            widest = max(map(len, [*name.split(), *cells]))
+            table.add_column(name, justify="right", max_width=widest)
     for row in rows.rows[:40]:
         table.add_row(*(escape(cell) for cell in row))
     return table

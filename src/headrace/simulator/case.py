@@ -69,7 +69,7 @@ class Case:
     cached_groups: int = 0
     """Shared prefixes that a replica keeps; 0: all of them."""
     talk: Talk | None = None
-    """Conversations: the requests in flight are then users, less those who think."""
+    """Conversations: `in_flight` is then of users, those who think included."""
     regions: int = 1
     region_delay_s: float = 0.0
 
@@ -157,7 +157,7 @@ def case_of(plan: Plan, **changes: object) -> Case:
     Raises InputError for conversations that arrive at a rate: they are simulated by users.
     """
     fleet, layout = plan.fleet, plan.chosen.layout
-    predicted, load = plan.chosen.prediction, fleet.workload
+    load = fleet.workload
     of_plan: dict[str, object] = {
         "name": fleet.name,
         "model": plan.model,
@@ -174,7 +174,7 @@ def case_of(plan: Plan, **changes: object) -> Case:
         else Shape(load.input_tokens, load.output_tokens),
         "talk": _talk(plan),
         "usd_per_gpu_hour": plan.usd_per_gpu_hour,
-        "answer_s": (predicted.ttft_ms + predicted.tpot_ms * load.outputs.mean) / 1e3,
+        "answer_s": _answer_s(plan),
         "goals": fleet.slo.goals(),
         "gateways": Gateways(policy=OF_FLEET[fleet.gateway.policy]),
     }
@@ -203,8 +203,22 @@ def _request_rate(plan: Plan) -> float | None:
 
 
 def _in_flight(plan: Plan) -> float:
-    """What the file states over all replicas, else what the plan holds."""
+    """What the file states over all replicas, else what the plan holds.
+
+    A stated number is of users, as the load generator takes it; the plan's is of requests, to which
+    those come who think.
+    """
     stated = plan.fleet.workload.concurrency
     if isinstance(stated, int):
         return stated / plan.chosen.layout.replicas
-    return float(plan.chosen.prediction.concurrency_per_replica)
+    planned = float(plan.chosen.prediction.concurrency_per_replica)
+    talk = plan.fleet.workload.conversation
+    if talk is None:
+        return planned
+    thinking_s = talk.think_time_s * (1 - 1 / as_lengths(talk.turns).mean)
+    return planned * (1 + thinking_s / _answer_s(plan))
+
+
+def _answer_s(plan: Plan) -> float:
+    predicted = plan.chosen.prediction
+    return (predicted.ttft_ms + predicted.tpot_ms * plan.fleet.workload.outputs.mean) / 1e3
