@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from headrace.simulator.autoscaling import ScalingPolicy
-from headrace.simulator.case import Case
+from headrace.simulator.case import WARM_ANSWERS, Case
 from headrace.simulator.control import Course, Scaling, Timing
 from headrace.simulator.result import EventRow, HourRow
 from headrace.simulator.simulation import Outcome, simulate
@@ -30,10 +30,15 @@ def day(
     spare: int,
     progress: Callable[[float], None],
 ) -> tuple[list[HourRow], list[EventRow], Outcome]:
-    """Simulate a rate for each hour, in requests/s. The file's nodes are the most there may be."""
+    """Simulate a rate for each hour, in requests/s. The file's nodes are the most there may be.
+
+    The fleet is filled before the day begins: an empty one would be made smaller at once.
+    """
     hours = len(rates)
     times = tuple(HOUR_S * (hour + 0.5) for hour in range(hours))
-    curve = Curve((0.0, *times, HOUR_S * hours), (rates[0], *rates, rates[-1]))
+    filled_s = WARM_ANSWERS * case.answer_s
+    points = (0.0, *(filled_s + at_s for at_s in (0.0, *times, HOUR_S * hours)))
+    curve = Curve(points, (rates[0], rates[0], *rates, rates[-1]))
     policy = ScalingPolicy(
         least=1 + spare,
         most=case.replicas,
@@ -44,7 +49,7 @@ def day(
     first = math.ceil(rates[0] * case.answer_s / policy.target_in_flight) + spare
     initial = min(case.replicas, max(policy.least, first))
     course = Course(Timing(start_s=start_s), scaling=Scaling(policy), initial=initial)
-    setup = replace(case.setup(HOUR_S * hours, curve, course), warmup_s=0.0)
+    setup = replace(case.setup(HOUR_S * hours, curve, course), warmup_s=filled_s)
     outcome = simulate(setup, progress, quick=case.quick)
     ready = _ready_by_hour(outcome, initial, hours, case)
     rows = [_hour(case, outcome, hour, rates[hour], ready[hour]) for hour in range(hours)]
@@ -66,7 +71,8 @@ def _ready_by_hour(outcome: Outcome, initial: int, hours: int, case: Case) -> li
 
 def _hour(case: Case, outcome: Outcome, hour: int, rate: float, replicas: float) -> HourRow:
     r = outcome.requests
-    inside = (r.done_s > hour * HOUR_S) & (r.done_s <= (hour + 1) * HOUR_S)
+    begin_s = outcome.begin_s + hour * HOUR_S
+    inside = (r.done_s > begin_s) & (r.done_s <= begin_s + HOUR_S)
     done = inside & outcome.completed
     several = done & (r.output_tokens > 1)
     tpot_s = (r.done_s[several] - r.first_s[several]) / (r.output_tokens[several] - 1)
