@@ -72,6 +72,10 @@ class SteadyState:
     """A step with a prompt in it."""
     idle_step_s: float
     """A step without one."""
+    mixed_tokens: float
+    """Prompt tokens in a step that has any, on average."""
+    slot_s: float
+    """Mean wait for a slot, within `queue_s`."""
     queue_s: float
     """Mean wait for a slot and for the token budget, within `ttft_s`."""
     budget_share: float
@@ -107,14 +111,15 @@ def steady_state(
     idle, mixed, share = _steps(model, load, decoding, started, batched_tokens)
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s
     request_s = started / mean_s
+    slot_s = queued / request_s
     seen = share * (1 - 1 / max(1.0, admitted))
     tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
     tpot_s /= max(1, load.output_tokens - 1)
     if utilization < 1:
         queued_steps = utilization / 2 / (1 - utilization) * (1 + load.prompt_variation)
-        queue_s = queued / request_s + queued_steps * mixed.step_s
+        queue_s = slot_s + queued_steps * mixed.step_s
         prefill_steps += queued_steps
-        ttft_s = queued / request_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
+        ttft_s = slot_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
     else:
         ttft_s = concurrency / request_s - steps * mean_s
         queue_s = max(0.0, ttft_s - prefill_steps * mixed.step_s)
@@ -129,6 +134,8 @@ def steady_state(
         step_s=mean_s,
         mixed_step_s=mixed.step_s,
         idle_step_s=idle.step_s,
+        mixed_tokens=started * prompt / share,
+        slot_s=slot_s,
         queue_s=queue_s,
         budget_share=utilization,
         parts={k: share * mixed.parts[k] + (1 - share) * idle.parts[k] for k in idle.parts},

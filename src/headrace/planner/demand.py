@@ -237,6 +237,21 @@ class Demand:
         talk = self.workload.conversation
         return np.full(len(self.requests), float(talk.shared_tokens if talk else 0))
 
+    @cached_property
+    def order(self) -> npt.NDArray[np.int64]:
+        """In which the sample's requests arrive, twice; turns of a conversation lie apart."""
+        return np.tile(_shuffled(list(range(len(self.requests))), "order"), 2)
+
+    @cached_property
+    def arrivals(self) -> Floats:
+        """When they do, one in a unit of time on average, by chance (Poisson).
+
+        What is close behind a request the first time is far behind it the second time, so that
+        rare events count about as often as they are to be expected (antithetic variates).
+        """
+        shares = self.chance("gaps")
+        return np.cumsum(-np.log(np.concatenate([shares, 1 - shares])))
+
     def chance(self, name: str) -> Floats:
         """Evenly spaced shares, one for every request, in an order of their own."""
         if name not in self._chances:

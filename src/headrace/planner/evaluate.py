@@ -255,7 +255,9 @@ class Evaluator:
 
     def latencies(self, candidate: Candidate) -> Latencies:
         """TTFT, TPOT and the whole request's time by percentile."""
-        return Latencies(candidate.serving, self.demand, candidate.config.max_num_batched_tokens)
+        config = candidate.config
+        model, batched = self.step_model(config), config.max_num_batched_tokens
+        return Latencies(candidate.serving, self.demand, model, batched)
 
 
 def _kernels(config: EngineConfig) -> tuple[object, ...]:

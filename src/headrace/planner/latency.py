@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.perf.steady import Load, SteadyState
+from headrace.perf.step import StepBatch, StepModel
 from headrace.spec.slo import PERCENTILES, Goal, Metric
 
 if TYPE_CHECKING:
@@ -58,8 +59,11 @@ class Spread:
 class Latencies:
     """TTFT, TPOT and the whole request's time, each worked out when it is asked for."""
 
-    def __init__(self, serving: Serving, demand: Demand, batched_tokens: int) -> None:
-        self._serving, self._demand, self._batched = serving, demand, batched_tokens
+    def __init__(
+        self, serving: Serving, demand: Demand, model: StepModel, batched_tokens: int
+    ) -> None:
+        self._serving, self._demand = serving, demand
+        self._model, self._batched = model, batched_tokens
 
     def of(self, metric: Metric) -> Spread:
         """One of them."""
@@ -90,7 +94,8 @@ class Latencies:
     def e2e(self) -> Spread:
         """From a request to the end of its answer."""
         if not self._demand.fixed:
-            return Spread.of(self._ttfts_s + self._tpots_s * (self._demand.outputs - 1))
+            decoding_s = self._tpots_s * (self._demand.outputs - 1)
+            return Spread.of(self._ttfts_s + decoding_s[self._demand.order])
         steps = self._serving.load.output_tokens - 1
         mean_s = self.ttft.mean_s + steps * self.tpot.mean_s
         apart_s = math.hypot(
@@ -100,25 +105,69 @@ class Latencies:
 
     @cached_property
     def _ttfts_s(self) -> Floats:
-        """Of every request: its turn in the queue, its own prompt, and chance in the steps."""
-        steady, demand = self._serving.steady, self._demand
-        prompts = np.maximum(1.0, demand.prompts - self._serving.found)
-        decoded = steady.decoding * (1 + self._serving.load.mtp_depth)
-        steps = np.maximum(1.0, np.ceil(prompts / max(1.0, self._batched - decoded)))
-        own_s = (steps - steps.mean()) * steady.mixed_step_s
-        spread_s = (steady.ttft_p99_s - steady.ttft_s) / NORMAL[99] * self._unevenness
-        jitter_s = spread_s * demand.normal("first")
-        rest_s = steady.ttft_s - steady.queue_s
-        served_s: Floats = np.maximum(rest_s + own_s + jitter_s, steady.mixed_step_s)
-        return served_s + self._waits_s
+        """Of the requests as they arrive, by going through the steps that compute their prompts.
 
-    @cached_property
-    def _waits_s(self) -> Floats:
-        """Who meets a free token budget waits for nothing, the others exponentially long."""
+        The requests of the sample come one after the other, by chance so many in a step (Poisson).
+        Each waits for a slot and for the end of the step under way, and then for the prompts before
+        it: steps take as many tokens from the head of the queue as decoding leaves of the budget,
+        and last as long as the tokens in them ask for.
+        """
+        steady, order = self._serving.steady, self._demand.order
+        found = self._serving.found[order]
+        prompts = np.maximum(1.0, self._demand.prompts[order] - found)
+        room = max(1.0, self._batched - steady.decoding * self._model.verified)
+        steps = np.floor(self._demand.arrivals / (steady.request_s * steady.step_s))
+        between = np.diff(steps, prepend=0.0)
+        due = self._ahead(prompts, between, room) + prompts
+        whole = np.ceil(due / room) - 1
+        beside = np.where(between[1:] <= whole[:-1], prompts[1:], 0.0)
+        last = np.minimum(room, due - whole * room + np.append(beside, 0.0))
+        step_s = self._step_s(room)
+        ttfts_s: Floats = (
+            steady.slot_s
+            + step_s(self._under_way(due, between, room))
+            + whole * step_s(np.array([room]))
+            + step_s(last)
+            + self._own_attention_s(prompts, found)
+        )
+        return ttfts_s
+
+    def _own_attention_s(self, prompts: Floats, found: Floats) -> Floats:
+        """What a prompt's attention takes over that of as many tokens of the mean prompt."""
+        further = found + prompts / 2 - self._serving.load.attended_tokens
+        return self._model.prefill_attention_s_per_context_token * prompts * further
+
+    def _ahead(self, prompts: Floats, between: Floats, room: float) -> Floats:
+        """Prompt tokens that are computed before each request's own (Lindley's recursion)."""
         steady = self._serving.steady
-        busy = min(1.0, max(steady.budget_share, 1e-3))
-        over = self._demand.chance("wait") / busy
-        return steady.queue_s / busy * -np.log(np.minimum(1.0, over))
+        if steady.budget_share >= 1:
+            waiting_s = steady.queue_s - steady.slot_s
+            return np.full(len(prompts), waiting_s / steady.mixed_step_s * room)
+        change = np.append(0.0, prompts[:-1]) - room * between
+        backlog = np.cumsum(change)
+        ahead: Floats = backlog - np.minimum(0.0, np.minimum.accumulate(backlog))
+        return ahead
+
+    def _under_way(self, due: Floats, between: Floats, room: float) -> Floats:
+        """Prompt tokens in the step during which each request comes."""
+        left = np.append(0.0, due[:-1]) - np.maximum(0.0, between - 1) * room
+        first = np.maximum.accumulate(np.where(between > 0, np.arange(len(due)), 0))
+        under_way: Floats = np.clip(left[first], 0.0, room)
+        return under_way
+
+    def _step_s(self, room: float) -> Callable[[Floats], Floats]:
+        """Seconds of a step by the prompt tokens in it."""
+        steady, load, model = self._serving.steady, self._serving.load, self._model
+        context = steady.decoding * load.mean_context_tokens
+
+        def with_prompt(tokens: float) -> float:
+            sequences = max(1.0, tokens / load.computed_input_tokens)
+            attended = tokens * load.attended_tokens
+            return model.step_s(StepBatch(steady.decoding, context, tokens, sequences, attended))
+
+        tokens = [0.0, 1.0, steady.mixed_tokens, room]
+        seconds = [steady.idle_step_s, with_prompt(1.0), steady.mixed_step_s, with_prompt(room)]
+        return lambda wanted: np.interp(wanted, tokens, seconds)
 
     @cached_property
     def _tpots_s(self) -> Floats:
