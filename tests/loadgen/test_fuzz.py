@@ -176,7 +176,7 @@ def test_malformed_responses_end_once_and_under_a_name() -> None:
 
 
 def test_the_short_cut_reads_what_the_long_way_reads() -> None:
-    """Splitting a packet in two sends it the long way; the outcome must be the same."""
+    """Splitting a packet in two sends it the long way, joining packets the way for many chunks."""
     source = random.Random(11)
     for number in range(5000):
         chat = number % 2 == 1
@@ -186,3 +186,7 @@ def test_the_short_cut_reads_what_the_long_way_reads() -> None:
         assert one.ends == other.ends, packets
         assert len(short.gaps) == len(long.gaps), packets
         assert (short.status, short.reasoning_chunks) == (long.status, long.reasoning_chunks)
+        joined = [*packets[:2], b"".join(packets[2:])]
+        many, several = answer(joined, chat=chat)
+        assert one.ends == many.ends, packets
+        assert len(short.gaps) == len(several.gaps), packets

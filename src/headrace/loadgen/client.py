@@ -8,17 +8,17 @@ from time import perf_counter
 from typing import Any, Protocol, cast
 
 import httptools
-from orjson import loads
 
-from headrace.loadgen.exchange import EXAMPLE_BYTES, NO_CHUNK, Exchange, Request
+from headrace.loadgen.exchange import EXAMPLE_BYTES, Exchange, Request
 from headrace.loadgen.failure import End
 from headrace.loadgen.sse import SseOverflowError, SseParser
 
 HEAD_BYTES_MAX = 1 << 18
 """Longest response head; a server that sends more never meant to answer."""
 LARGEST = 4096
-"""Longest packet that the short cut is tried on."""
+"""Longest chunk that the short cuts are tried on."""
 TAIL = b"\n\n\r\n"
+NONE = b"\0"
 
 
 def _opening(packet_bytes: int) -> bytes:
@@ -30,10 +30,13 @@ def _opening(packet_bytes: int) -> bytes:
         payload = packet_bytes - digits - 4
         if payload > 0 and len(f"{payload:x}") == digits:
             return b"%x\r\ndata: " % payload
-    return b"\0"
+    return NONE
 
 
 OPENINGS = [_opening(packet_bytes) for packet_bytes in range(LARGEST + 1)]
+SIZES = {b"%x" % size: size for size in range(1, LARGEST)}
+SIZE_DIGITS = 5
+"""In how many bytes a chunk's size and its line end must be found."""
 
 
 class Owner(Protocol):
@@ -60,9 +63,9 @@ class Owner(Protocol):
 class Stream(Exchange, asyncio.Protocol):
     """A connection. After `send`, the owner hears `ended` and then `free`, once each.
 
-    The usual packet, one whole HTTP chunk with one whole event, is taken apart by hand; everything
-    else goes through httptools and SseParser. The short cut is taken only where both of those
-    stand between chunks and events, so skipping them leaves them right.
+    The usual packets, whole HTTP chunks with one whole event each, are taken apart by hand;
+    everything else goes through httptools and SseParser. The short cuts are taken only where both
+    of those stand between chunks and events, so skipping them leaves them right.
     """
 
     __slots__ = (
@@ -151,27 +154,50 @@ class Stream(Exchange, asyncio.Protocol):
         return End.CUT_STREAM if self.first_s else End.RESET
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the response, cut anywhere: the short cut where it is safe, else `_parse`."""
+        """Bytes of the response, cut anywhere: the short cuts where they are safe, else `_parse`.
+
+        All chunks of one packet came at one time, the one at which it was read.
+        """
         now = perf_counter()
-        if self._short and data.endswith(TAIL):
+        if self._short:
             size = len(data)
-            opening = OPENINGS[size] if size <= LARGEST else b"\0"
+            opening = OPENINGS[size] if size <= LARGEST else NONE
             start = len(opening)
-            if data.startswith(opening) and data.find(b"\n", start) == size - 4:
+            if (
+                data.startswith(opening)
+                and data.find(b"\n", start) == size - 4
+                and data.endswith(TAIL)
+            ):
                 self._owner.chunks += 1
-                if self.plain:
-                    try:
-                        event = loads(data[start:-4])
-                        if event["choices"] and event.get("usage") is None:
-                            self.gaps.append(now - self.last_s)
-                            self.last_s = now
-                            return
-                    except NO_CHUNK:
-                        pass
-                self.event(data[start:-4], now)
+                self.usual(data[start:-4], now)
                 return
+            done = self._several(data, now)
+            if done == size:
+                return
+            if done:
+                data = data[done:]
         self._now = now
         self._parse(data)
+
+    def _several(self, data: bytes, now: float) -> int:
+        """Take the usual chunks from the front of a packet; returns where the rest begins."""
+        start = 0
+        while self.request is not None:
+            head = data.find(b"\r\n", start, start + SIZE_DIGITS)
+            size = SIZES.get(data[start:head]) if head > start else None
+            if size is None:
+                break
+            end = head + 2 + size
+            if (
+                not data.startswith(b"data: ", head + 2)
+                or data.find(b"\n", head + 8) != end - 2
+                or not data.startswith(TAIL, end - 2)
+            ):
+                break
+            self._owner.chunks += 1
+            self.usual(data[head + 8 : end - 2], now)
+            start = end + 2
+        return start
 
     def _parse(self, data: bytes) -> None:
         """The way for every shape of packet."""

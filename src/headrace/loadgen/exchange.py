@@ -6,6 +6,7 @@ from array import array
 from time import perf_counter
 from typing import Any
 
+import msgspec
 import orjson
 
 from headrace.loadgen.failure import End
@@ -16,6 +17,48 @@ MAX_TOKEN = 2**32 - 1
 EXAMPLE_BYTES = 600
 NO_CHUNK = (orjson.JSONDecodeError, LookupError, TypeError, AttributeError)
 """What an event that is no completion chunk raises while it is read."""
+
+
+class Some(msgspec.Struct, gc=False):
+    """An object; nothing in it matters."""
+
+
+class Text(msgspec.Struct, gc=False):
+    """A choice of a completion chunk."""
+
+    text: str | None = None
+
+
+class TextChunk(msgspec.Struct, gc=False):
+    """A completion chunk, as far as the usual ones say anything."""
+
+    choices: list[Text]
+    usage: Some | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """What a chat chunk adds."""
+
+    content: str | None = None
+
+
+class Chat(msgspec.Struct, gc=False):
+    """A choice of a chat chunk."""
+
+    delta: Delta
+
+
+class ChatChunk(msgspec.Struct, gc=False):
+    """A chat chunk, as far as the usual ones say anything."""
+
+    choices: list[Chat]
+    usage: Some | None = None
+
+
+read_text = msgspec.json.Decoder(TextChunk).decode
+read_chat = msgspec.json.Decoder(ChatChunk).decode
+NOT_USUAL = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What these raise for a chunk that has to be looked at in full."""
 
 
 class Request:
@@ -79,7 +122,7 @@ class Exchange:
         self.reasoning_chunks = self.tool_chunks = 0
         self.text: list[str] | None = [] if request is not None and request.ask.keeps_text else None
         self.plain = False
-        """Every further chunk with choices is one more token and nothing else."""
+        """A further chunk with choices, in chats with content, is one more token, nothing else."""
 
     # --- what the connection adds
 
@@ -107,6 +150,28 @@ class Exchange:
         except NO_CHUNK:
             self.strange(payload)
 
+    def usual(self, payload: bytes, now: float) -> None:
+        """An event that most likely brings one more token: `event`, in less than half the time."""
+        if self.plain:
+            try:
+                if not payload.isascii():
+                    payload.decode()  # the decoder does not look at text that it skips
+                if self.chat:
+                    chat = read_chat(payload)
+                    token = bool(chat.choices and chat.choices[0].delta.content)
+                    usage = chat.usage
+                else:
+                    text = read_text(payload)
+                    token = bool(text.choices)
+                    usage = text.usage
+                if token and usage is None:
+                    self.gaps.append(now - self.last_s)
+                    self.last_s = now
+                    return
+            except NOT_USUAL:
+                pass
+        self.event(payload, now)
+
     def take(self, event: Any, now: float) -> None:
         """A parsed event. Raises LookupError, TypeError or AttributeError when it is no chunk."""
         choices = event["choices"]
@@ -121,8 +186,8 @@ class Exchange:
             self.gaps.append(now - self.last_s)
         else:
             self.first_s = now
-            self.plain = not self.chat and self.text is None
             self.began()
+        self.plain = self.text is None and (not self.chat or self.content_s > 0.0)
         self.last_s = now
         if self.text is not None:
             self.text.append(_text(choice))
