@@ -125,6 +125,22 @@ def _fills(folder: Path) -> int:
     return int(found[0])
 
 
+def test_requests_are_measured_once_all_streams_have_begun(server: str, tmp_path: Path) -> None:
+    options = ["--concurrency", "40", "--requests", "60", "--processes", "1"]
+    summary = json.loads(bench(tmp_path, server, *options).stdout)
+    assert summary["requests"]["completed"] == 60
+    with duckdb.connect() as database:
+        found = database.execute(
+            "select max(sent_s) filter (phase = 'warmup'), "
+            "min(sent_s) filter (phase = 'measured'), count(*) filter (phase = 'fill') from read_parquet(?)",
+            [str(tmp_path / "records.parquet")],
+        ).fetchone()
+    assert found is not None
+    last_begun_s, first_measured_s, fills = found
+    assert last_begun_s <= first_measured_s
+    assert fills > 0
+
+
 def test_a_duration_at_a_rate(server: str, tmp_path: Path) -> None:
     done = bench(tmp_path, server, "--rate", "60", "--duration", "2")
     summary = json.loads(done.stdout)
@@ -194,6 +210,23 @@ def test_some_failures_are_exit_status_4_and_what_the_server_said(
     assert requests["completed"] + requests["failed"] == requests["asked"] == 10
     assert requests["errors"] == {"http_500": requests["failed"]}
     assert requests["examples"] == {"http_500": "broken"}
+
+
+def test_names_that_lead_nowhere_and_servers_that_are_gone_are_counted(
+    server: str, tmp_path: Path
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        gone = f"http://localhost:{unused.getsockname()[1]}"
+        others = ("--url", "http://no-such-host.invalid", "--url", gone)
+        load = ("--concurrency", "6", "--requests", "30", "--start", "together")
+        done = bench(tmp_path, server, *others, *load)
+    requests = json.loads(done.stdout)["requests"]
+    assert done.returncode == 4
+    assert set(requests["errors"]) == {"dns", "connect"}
+    assert requests["completed"] + requests["failed"] == requests["asked"] == 30
+    assert requests["completed"] > 0
+    assert {"summary.json", "records.parquet"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_files_are_not_overwritten_unasked(server: str, tmp_path: Path) -> None:

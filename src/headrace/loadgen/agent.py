@@ -15,7 +15,7 @@ from typing import Any
 from headrace import __version__
 from headrace.errors import HeadraceError
 from headrace.loadgen.crew import Crew
-from headrace.loadgen.endpoint import resolve
+from headrace.loadgen.endpoint import resolve_all
 from headrace.loadgen.job import Job, decode
 from headrace.loadgen.live import Field
 from headrace.loadgen.preflight import api_key, secret
@@ -104,7 +104,7 @@ def _here(job: Job, folder: Path, samples: bytes) -> Job:
         path = folder / "samples.jsonl"
         path.write_bytes(samples)
         traffic = replace(traffic, samples=str(path))
-    endpoints = [resolve(endpoint) for endpoint in job.endpoints]
+    endpoints = resolve_all(job.endpoints)
     return replace(job, folder=str(folder), traffic=traffic, endpoints=endpoints, cpu=None)
 
 

@@ -41,7 +41,9 @@ class ClosedLoop(Driver):
     The first wave is ramped: only so many of its requests wait for their first token at a time.
     Sent at once, its prompts would queue at the server, the short answers among them would come
     back behind that queue in a clump, and the clump would come round again with every generation.
-    With `ramp_s` the first wave is spread over that time as well.
+    With `ramp_s` the first wave is spread over that time as well. What follows on lanes that were
+    done early holds the load, but is measured only once all lanes have begun: measured requests
+    meet the whole concurrency.
 
     In conversations of several turns a lane is one user: while the user thinks, the lane has no
     request in flight.
@@ -97,7 +99,7 @@ class ClosedLoop(Driver):
     def _next(self, lane: Lane) -> None:
         if self.stopping:
             return
-        phase = Phase.WARMUP if lane.warmup_tokens is not None else self.quota.take()
+        phase = self._phase(lane)
         if phase is None:
             return
         ask, lane.talk = lane.talk or self.source.next(), None
@@ -106,6 +108,11 @@ class ClosedLoop(Driver):
             lane.warmup_tokens = None
         request = Request(phase, ask, lane.url, perf_counter(), lane)
         self.launch(request, lane.stream)
+
+    def _phase(self, lane: Lane) -> Phase | None:
+        if lane.warmup_tokens is not None:
+            return Phase.WARMUP
+        return Phase.FILL if self.warm_left and self._unsent else self.quota.take()
 
     def free(self, stream: Stream, request: Request) -> None:
         """The lane goes on: at once, when its user has thought, or after a pause that failed."""

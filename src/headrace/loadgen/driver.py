@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from abc import ABC, abstractmethod
 from time import perf_counter
 from typing import Any
 
+from headrace.loadgen.addresses import Addresses
 from headrace.loadgen.client import Stream
 from headrace.loadgen.exchange import Request, Usage
 from headrace.loadgen.failure import End, end_name
@@ -43,6 +45,7 @@ class Driver(ABC):
         self._trail = trail
         self._streams: set[Stream] = set()
         self._opening: dict[asyncio.Task[None], Request] = {}
+        self._addresses = Addresses(job.endpoints)
         self._gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
         self._tls = ssl.create_default_context() if any(e.tls for e in job.endpoints) else None
         self.running = self.completed = self.failed = self.measured_done = 0
@@ -92,6 +95,8 @@ class Driver(ABC):
             self._unconnected(request, began_s, End.CONNECT_TIMEOUT, "no answer to the connect")
         except ssl.SSLError as error:
             self._unconnected(request, began_s, End.TLS, str(error))
+        except socket.gaierror as error:
+            self._unconnected(request, began_s, End.DNS, error.strerror or str(error))
         except OSError as error:
             self._unconnected(request, began_s, End.CONNECT, error.strerror or str(error))
         else:
@@ -102,6 +107,21 @@ class Driver(ABC):
                 self._unconnected(request, began_s, End.RESET, "closed as soon as it was opened")
 
     async def _connect(self, url: int) -> Stream:
+        """A new connection; to where the name leads by now, if the address known so far fails."""
+        if self.job.endpoints[url].socket:
+            return await self._connect_to(url, "")
+        address = await self._addresses.of(url)
+        try:
+            return await self._connect_to(url, address)
+        except ssl.SSLError:
+            raise
+        except OSError:
+            other = await self._addresses.other(url, address)
+            if other is None:
+                raise
+            return await self._connect_to(url, other)
+
+    async def _connect_to(self, url: int, address: str) -> Stream:
         endpoint = self.job.endpoints[url]
         options: dict[str, Any] = {}
         if endpoint.tls:
@@ -113,7 +133,7 @@ class Driver(ABC):
             )
         else:
             _, stream = await loop.create_connection(
-                lambda: Stream(self), endpoint.address, endpoint.port, **options
+                lambda: Stream(self), address, endpoint.port, **options
             )
         return stream
 

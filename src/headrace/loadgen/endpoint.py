@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from headrace.errors import HeadraceError, InputError
@@ -87,6 +90,27 @@ def resolve(endpoint: Endpoint) -> Endpoint:
             f"{endpoint.origin}: the host name does not resolve ({error})",
             hint="check --url, or give the address itself",
         ) from error
-    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-    address = str(found[0][4][0])
-    return replace(endpoint, address=address)
+    return replace(endpoint, address=first_address(found))
+
+
+def resolve_all(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """All endpoints with their addresses, looked up at the same time.
+
+    Raises HeadraceError when the first name does not resolve. Another one that does not has no
+    address: what is sent there is counted as failed, as if its name had gone during the load.
+    """
+    with ThreadPoolExecutor(max_workers=min(16, len(endpoints))) as pool:
+        later = pool.map(_resolve_if_it_does, endpoints[1:])
+        return [resolve(endpoints[0]), *later]
+
+
+def _resolve_if_it_does(endpoint: Endpoint) -> Endpoint:
+    try:
+        return resolve(endpoint)
+    except HeadraceError:
+        return endpoint
+
+
+def first_address(found: Sequence[tuple[Any, ...]]) -> str:
+    """The address to use of those that `getaddrinfo` found: IPv4 where there is one."""
+    return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])

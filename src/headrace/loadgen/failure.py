@@ -48,6 +48,8 @@ class End(IntEnum):
     """The body is longer or shorter than its Content-Length says."""
     NO_ANSWER = 20
     """The connection was taken, but no complete response head came: a hung or half-open server."""
+    DNS = 21
+    """The host name does not resolve (any more)."""
 
 
 def end_name(end: int, status: int) -> str:

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 
 from headrace.errors import HeadraceError, InputError
-from headrace.loadgen.endpoint import Endpoint, parse_endpoint, resolve
+from headrace.loadgen.endpoint import Endpoint, parse_endpoint, resolve_all
 from headrace.loadgen.spec import BenchSpec
 
 TIMEOUT_S = 5.0
-UNKNOWN = "unknown"
+UNKNOWN, DOWN = "unknown", ""
 PAGE_BYTES = 1 << 20
 
 
@@ -23,16 +23,18 @@ def check_servers(spec: BenchSpec) -> tuple[list[Endpoint], str]:
     """The endpoints with their addresses, and the engine's name.
 
     The name is `simulated` as soon as one server says so, `vllm X`, or `unknown`; several differing
-    ones are joined. Raises InputError for a malformed URL or a missing key, HeadraceError for a
-    server that cannot be reached.
+    ones are joined. Raises InputError for a malformed URL or a missing key, HeadraceError when the
+    first server cannot be reached. Further ones may be down: that is counted, as when they go
+    down during the load.
     """
     key = api_key(spec.api_key_env)
     for name in spec.header_envs.values():
         secret(name, "--header-env")
     parsed = [parse_endpoint(url) for url in spec.urls]
     with ThreadPoolExecutor(max_workers=min(16, len(parsed))) as pool:
-        endpoints = list(pool.map(resolve, parsed))
-        names = set(pool.map(lambda endpoint: engine_name(endpoint, key), endpoints))
+        endpoints = resolve_all(parsed)
+        later = pool.map(lambda endpoint: _name_if_there(endpoint, key), endpoints[1:])
+        names = {engine_name(endpoints[0], key), *later} - {DOWN}
     if "simulated" in names:
         return endpoints, "simulated"
     return endpoints, ", ".join(sorted(names))
@@ -72,6 +74,13 @@ def engine_name(endpoint: Endpoint, key: str | None) -> str:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return UNKNOWN
     return f"vllm {found}" if isinstance(found, str) and found else UNKNOWN
+
+
+def _name_if_there(endpoint: Endpoint, key: str | None) -> str:
+    try:
+        return engine_name(endpoint, key)
+    except HeadraceError:
+        return DOWN
 
 
 def fetch(endpoint: Endpoint, path: str, key: str | None) -> bytes:

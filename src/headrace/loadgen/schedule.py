@@ -17,7 +17,7 @@ class Phase(IntEnum):
     WARMUP = 0
     MEASURED = 1
     FILL = 2
-    """Holds the load while the last measured requests finish."""
+    """Holds the load before the first measured request is due, and while the last ones finish."""
 
 
 def share(total: int, index: int, workers: int) -> int:
