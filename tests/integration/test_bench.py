@@ -131,8 +131,9 @@ def test_requests_are_measured_once_all_streams_have_begun(server: str, tmp_path
     assert summary["requests"]["completed"] == 60
     with duckdb.connect() as database:
         found = database.execute(
-            "select max(sent_s) filter (phase = 'warmup'), "
-            "min(sent_s) filter (phase = 'measured'), count(*) filter (phase = 'fill') from read_parquet(?)",
+            """select max(sent_s) filter (phase = 'warmup'),
+            min(sent_s) filter (phase = 'measured'), count(*) filter (phase = 'fill')
+            from read_parquet(?)""",
             [str(tmp_path / "records.parquet")],
         ).fetchone()
     assert found is not None
