@@ -22,6 +22,7 @@ from headrace.loadgen.trail import MISSING, Trail
 CONNECTS_AT_ONCE = 64
 """A burst beyond a server's listen backlog would wait a second for the next SYN."""
 NOTHING = Usage({"prompt_tokens": 0, "completion_tokens": 0})
+SWEEPS = 50
 LINGER_S = 1.0
 """How long a response may stay open after `[DONE]`."""
 
@@ -44,6 +45,7 @@ class Driver(ABC):
         self._heads = heads
         self._trail = trail
         self._streams: set[Stream] = set()
+        self._unswept: list[Stream] = []
         self._opening: dict[asyncio.Task[None], Request] = {}
         self._addresses = Addresses(job.endpoints)
         self._gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
@@ -221,9 +223,16 @@ class Driver(ABC):
     # --- housekeeping
 
     def sweep(self) -> None:
-        """End what takes too long; drop connections that are gone."""
+        """End what takes too long; drop connections that are gone.
+
+        Each call looks at some of the streams, at all of them in SWEEPS calls: thousands at once
+        would make the chunks wait that come meanwhile.
+        """
         now = perf_counter()
-        for stream in list(self._streams):
+        if not self._unswept:
+            self._unswept = list(self._streams)
+        for _ in range(min(len(self._unswept), 1 + len(self._streams) // SWEEPS)):
+            stream = self._unswept.pop()
             request = stream.request
             if request is not None:
                 end = self._overdue(stream, request, now)

@@ -28,7 +28,7 @@ from headrace.loadgen.live import Field, Page
 from headrace.loadgen.open import OpenLoop
 from headrace.loadgen.trail import Trail
 
-PUBLISH_EVERY, TICK_EVERY, SWEEP_EVERY = 5, 25, 50
+PUBLISH_EVERY, TICK_EVERY = 5, 25
 """In heartbeats of 10 ms."""
 
 
@@ -71,8 +71,7 @@ class Worker:
             driver.publish(self.page)
         if self._beats % TICK_EVERY == 0:
             self._tick(driver)
-        if self._beats % SWEEP_EVERY == 0:
-            driver.sweep()
+        driver.sweep()
 
     def _tick(self, driver: Driver) -> None:
         self.trail.tick(
