@@ -23,6 +23,9 @@ import numpy as np
 from loadgen.paced import serving, stats
 from loadgen.tools import Load, Reported, Tool
 
+START_LIMIT_S = 120.0
+"""How long a tool may take to its first request."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -38,7 +41,7 @@ class Bench:
     client_cpu: int
     server_cpu: int
     limit_s: float
-    """A tool that takes longer is stopped; what the server saw of it counts."""
+    """A tool that loads for longer is stopped; what the server saw of it counts."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Meter:
     def __init__(self, url: str, pid: int) -> None:
         self.samples: list[tuple[int, float]] = []
         """Requests that the server has seen, processor seconds used."""
+        self.began_s: float | None = None
+        """When the first request had come (monotonic clock)."""
         self._url = url
         self._pid = pid
         self._used: dict[int, float] = {}
@@ -80,7 +85,10 @@ class Meter:
     def _run(self) -> None:
         while not self._over.wait(0.25):
             self._used |= _cpu_s(self._pid)
-            self.samples.append((int(stats(self._url)["requests"]), sum(self._used.values())))
+            requests = int(stats(self._url)["requests"])
+            if requests and self.began_s is None:
+                self.began_s = time.monotonic()
+            self.samples.append((requests, sum(self._used.values())))
 
     def requests_per_cpu_s(self, most_open: int) -> float | None:
         """Over whole waves of requests; None when there were too few of them."""
@@ -129,7 +137,7 @@ def measure(tool: Tool, folder: Path, bench: Bench) -> Row:
                 env=_environment(tool),
             )
             with Meter(url, process.pid) as meter:
-                failed = _wait(process, bench.limit_s)
+                failed = _wait(process, meter, bench.limit_s)
         seen = stats(url)
     reported, failed = _read(tool, folder, failed)
     rate = meter.requests_per_cpu_s(seen["open_max"])
@@ -157,12 +165,17 @@ def _environment(tool: Tool) -> dict[str, str]:
     return {**os.environ, **told}
 
 
-def _wait(process: subprocess.Popen[bytes], limit_s: float) -> str:
+def _wait(process: subprocess.Popen[bytes], meter: Meter, limit_s: float) -> str:
     """Why it failed; empty when it did not. Whatever it started is gone afterwards."""
+    started_s = time.monotonic()
     try:
-        process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        return f"stopped after {limit_s:g} s"
+        while process.poll() is None:
+            now_s = time.monotonic()
+            if meter.began_s is None and now_s - started_s > START_LIMIT_S:
+                return f"no request within {START_LIMIT_S:g} s"
+            if meter.began_s is not None and now_s - meter.began_s > limit_s:
+                return f"stopped after {limit_s:g} s of load"
+            time.sleep(0.1)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)

@@ -116,6 +116,13 @@ def test_guidellm_json(runs: tuple[Path, ...]) -> None:
     assert metrics["time_to_first_token_ms"]["successful"]["median"] == pytest.approx(100, rel=0.05)
     assert metrics["inter_token_latency_ms"]["total"]["mean"] == pytest.approx(10)
     assert metrics["output_token_count"]["successful"]["percentiles"]["p99"] == 8
+    assert metrics["request_latency"]["errored"]["count"] == 0
+    requests = made["requests"]["successful"]
+    assert len(requests) == 400
+    assert requests[0]["inter_token_latency_ms"] == pytest.approx(10)
+    assert requests[0]["request_latency"] == pytest.approx(
+        requests[0]["time_to_first_token_ms"] / 1e3 + 0.07
+    )
 
 
 def test_the_verbs(runs: tuple[Path, ...], tmp_path: Path) -> None:

@@ -87,10 +87,11 @@ def _vllm_figures(name: str, values: Floats) -> dict[str, float]:
 
 
 def guidellm_json(past: Past) -> dict[str, Any]:
-    """The part of guidellm's report (0.4 to 0.8) that its users read: `benchmarks[0].metrics`.
+    """guidellm's report (0.4 to 0.8) as far as its users read it: metrics and requests.
 
     Every metric has its distribution over the successful requests under `successful` and `total`;
-    errored and incomplete ones have counts only.
+    errored and incomplete ones have counts only, so theirs are empty. Times are seconds from the
+    start of the load. Texts, prompts, its scheduler's state and its own delays are left out.
     """
     summary = past.summary
     load = summary.environment.get("load", {})
@@ -107,7 +108,7 @@ def guidellm_json(past: Past) -> dict[str, Any]:
     }
     start_s, end_s = past.window_s
     return {
-        "metadata": {"version": 1, "written_by": f"headrace {summary.environment['headrace']}"},
+        "metadata": {"version": 2, "written_by": f"headrace {summary.environment['headrace']}"},
         "benchmarks": [
             {
                 "type_": "generative_benchmark",
@@ -115,6 +116,9 @@ def guidellm_json(past: Past) -> dict[str, Any]:
                 "start_time": start_s,
                 "end_time": end_s,
                 "duration": summary.duration_s,
+                "warmup_duration": 0.0,
+                "cooldown_duration": 0.0,
+                "requests": {"successful": _requests(past), "errored": [], "incomplete": []},
                 "metrics": {
                     "request_totals": {**counts, "total": sum(counts.values())},
                     **{name: _spread(values(past)) for name, values in GUIDELLM.items()},
@@ -123,6 +127,25 @@ def guidellm_json(past: Past) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _requests(past: Past) -> list[dict[str, Any]]:
+    """What guidellm says of each successful request, without its texts."""
+    itl_ms = (past.last_s - past.first_s) * 1e3 / np.maximum(past.output_tokens - 1, 1)
+    columns = {
+        "request_start_time": past.began_s,
+        "request_end_time": past.done_s,
+        "request_latency": past.done_s - past.began_s,
+        "time_to_first_token_ms": past.ttft_ms,
+        "time_per_output_token_ms": _per_token(past),
+        "inter_token_latency_ms": itl_ms,
+        "output_tokens_per_second": past.output_tokens / (past.done_s - past.began_s),
+    }
+    counts = {"prompt_tokens": past.input_tokens, "output_tokens": past.output_tokens}
+    lists = {name: values.tolist() for name, values in columns.items()}
+    lists |= {name: _whole(values) for name, values in counts.items()}
+    lists["request_id"] = [f"{int(place)}" for place in past.request]
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
 def _per_token(past: Past) -> Floats:
@@ -135,6 +158,7 @@ GUIDELLM: dict[str, Callable[[Past], Floats]] = {
     "output_token_count": lambda past: past.output_tokens,
     "total_token_count": lambda past: past.input_tokens + past.output_tokens,
     "time_to_first_token_ms": lambda past: past.ttft_ms,
+    "time_to_first_output_token_ms": lambda past: past.ttft_ms,
     "time_per_output_token_ms": _per_token,
     "inter_token_latency_ms": lambda past: past.tpot_ms,
 }
@@ -157,8 +181,14 @@ def _rates(past: Past) -> dict[str, Any]:
 
 
 def _spread(values: Floats) -> dict[str, Any]:
-    values = values if len(values) else np.zeros(1)
-    summary = {
+    summary = _distribution(values)
+    return {"successful": summary, "errored": EMPTY, "incomplete": EMPTY, "total": summary}
+
+
+def _distribution(values: Floats) -> dict[str, Any]:
+    count = len(values)
+    values = values if count else np.zeros(1)
+    return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),
         "mode": float(np.median(values)),
@@ -166,15 +196,15 @@ def _spread(values: Floats) -> dict[str, Any]:
         "std_dev": float(values.std()),
         "min": float(values.min()),
         "max": float(values.max()),
-        "count": len(values),
+        "count": count,
         "total_sum": float(values.sum()),
         "percentiles": {
             name: float(np.percentile(values, share)) for name, share in SHARES.items()
         },
     }
-    return {"successful": summary, "errored": None, "incomplete": None, "total": summary}
 
 
+EMPTY = _distribution(np.zeros(0))
 FORMATS: dict[str, Callable[[Past], dict[str, Any]]] = {
     "vllm": vllm_json,
     "guidellm": guidellm_json,
