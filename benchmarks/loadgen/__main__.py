@@ -30,7 +30,7 @@ TOKENIZER = Path("~/.cache/headrace/tiny-qwen35")
 
 def main() -> None:
     """Install, measure one tool after the other, print and write."""
-    options = _options()
+    options = _parser().parse_args()
     bench = Bench(
         *(options.streams, options.requests or 3 * options.streams, options.input_tokens),
         *(options.output_tokens, options.ttft_ms, options.itl_ms),
@@ -75,11 +75,14 @@ def _installed(tool: Tool) -> str:
 
 
 def _command() -> str:
-    arguments = [text for text in sys.argv[1:] if text != "--write-docs"]
-    return " ".join(["python benchmarks/loadgen", *arguments, "--write-docs"])
+    """The command without what only says where files go."""
+    own = _parser().parse_args()
+    places = {"--write-docs", "--json", "--keep", str(own.json), str(own.keep)}
+    kept = [text for text in sys.argv[1:] if text not in places]
+    return " ".join(["python benchmarks/loadgen", *kept, "--write-docs"])
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Headrace beside other load generators")
     parser.add_argument("--tools", nargs="*", default=[t.name for t in (HEADRACE, *OTHERS)])
     parser.add_argument("--streams", type=int, default=4000)
@@ -95,7 +98,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write-docs", action="store_true", help="write the docs page and chart")
     parser.add_argument("--json", type=Path, help="also write the rows there")
     parser.add_argument("--keep", type=Path, help="leave logs and results in this folder")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

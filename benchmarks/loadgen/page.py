@@ -20,12 +20,12 @@ FURTHER = ("chunks per CPU s", "server late p50 / p99 ms")
 LABEL = "Chunks taken in per second of processor time"
 OPENING = """# Load generators compared
 
-Written by `{command}` on {today}, on {machine}; one run of each tool.
+Written on {today} by `{command}`, one run of each tool, on
+{machine}.
 Every tool has the same processor to itself, the paced server (`benchmarks/paced_server.c`)
 another.
 
 ![Chunks taken in per second of processor time](images/{chart})
-
 """
 CLOSING = """\
 Streams held are what the server saw, on average between its first request and its last chunk, so
