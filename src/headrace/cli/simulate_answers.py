@@ -31,7 +31,7 @@ NIC_BYTES_S = 50e9
 TRANSFER_LATENCY_S = 0.005
 MOST_CONTEXTS = 100_000_000
 """Pairs of replica and user, 16 bytes each."""
-SWEEP = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05)
+SWEEP = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 """Shares of the planned rate."""
 
 

@@ -11,6 +11,8 @@ from headrace.report.words import NOTHING, milliseconds, number, percent, second
 from headrace.simulator.result import Figures, Simulation, SizeRow, Timeline
 
 KIND = "simulated"
+EVENTS = 30
+"""Lines of a fleet's history that are shown."""
 WARNING = (
     "Nothing on this page was measured. A fleet was simulated in virtual time: step times come "
     "from Headrace's performance model, batching from the scheduler that its simulated engine runs."
@@ -76,7 +78,8 @@ def _cards(found: Simulation) -> list[Card]:
             cards.append(Card(label, milliseconds(d.p50), "median", p99, KIND))
     cards.append(Card("Cost", usd(found.usd_per_million_tokens), "per million", "tokens", KIND))
     failed = found.requests.get("failed", 0)
-    done = f"{found.requests.get('completed', 0):,}"
+    completed = found.requests.get("completed", 0)
+    done = f"{completed / 1e6:.2f}M" if completed >= 1e6 else f"{completed:,}"
     return [*cards, Card("Requests", done, "completed", f"{failed:,} failed", KIND)]
 
 
@@ -94,7 +97,7 @@ def _scaling_charts(found: Simulation) -> list[Chart]:
         Chart(
             id="scaling",
             title="Lost in scaling",
-            about="By how much the throughput per node is below the first row's.",
+            about="By how much the throughput per node is below the first row's, over nodes.",
             x=[row.nodes for row in rows],
             x_axis=Axis("Nodes", "count"),
             y_axis=Axis("Lost", "share"),
@@ -115,7 +118,7 @@ def _rate_charts(found: Simulation) -> list[Chart]:
     return [
         Chart(
             id=name.lower(),
-            title=f"{name} p99 over the arrival rate",
+            title=f"{name} p99 over requests per second",
             about="Poisson arrivals; where the line turns up, the fleet no longer keeps up.",
             x=x,
             x_axis=axis,
@@ -136,7 +139,7 @@ def _day_charts(found: Simulation) -> list[Chart]:
     return [
         Chart(
             "cost",
-            "Cost by hour",
+            "Cost by hour of the day",
             "USD for the replicas that took requests in each hour.",
             x,
             axis,
@@ -145,7 +148,7 @@ def _day_charts(found: Simulation) -> list[Chart]:
         ),
         Chart(
             "replicas",
-            "Replicas by hour",
+            "Replicas by hour of the day",
             "Mean number of replicas that took requests.",
             x,
             axis,
@@ -171,7 +174,7 @@ def _time(found: Simulation) -> list[Chart]:
         Chart(
             id=f"time-{name}",
             title=title,
-            about=_bins(line),
+            about=_bins(line) + (COUNTED if name == "throughput" else ""),
             x=line.at_s,
             x_axis=Axis("Seconds since the window's start", "s"),
             y_axis=Axis(label, style),  # type: ignore[arg-type]
@@ -180,6 +183,9 @@ def _time(found: Simulation) -> list[Chart]:
         )
         for name, title, label, style, values in charts
     ]
+
+
+COUNTED = " Input tokens count when their prompt is done, so that a rush of prompts is a peak."
 
 
 def _bins(line: Timeline) -> str:
@@ -290,5 +296,10 @@ def _hour_table(found: Simulation) -> Table:
 
 
 def _event_table(found: Simulation) -> Table:
-    rows = tuple((seconds(e.at_s), e.what, str(e.ready)) for e in found.events[:200])
-    return Table("What happened", ("At", "Event", "Replicas ready"), rows, numeric=False)
+    rows = [(seconds(e.at_s), e.what, str(e.ready)) for e in found.events[:EVENTS]]
+    more = len(found.events) - len(rows)
+    if more > 0:
+        rows.append(("later", f"{more:,} more events, in simulation.json", NOTHING))
+    return Table(
+        "What happened, simulated", ("At", "Event", "Replicas ready"), tuple(rows), numeric=False
+    )
