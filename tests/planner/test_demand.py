@@ -3,6 +3,7 @@
 import heapq
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from headrace.scheduler.scheduler import Scheduler
 from headrace.scheduler.sequence import Sequence
 from headrace.scheduler.spec import CacheSpec, SchedulerSpec
 from headrace.spec.fleet import Fleet
+from headrace.spec.slo import Goal
 from headrace.spec.workload import Workload
 
 pytestmark = pytest.mark.compute
@@ -190,3 +192,21 @@ def test_a_plan_for_conversations_caches_prefixes_and_keeps_goals_at_percentiles
     assert 0.2 < chosen.prediction.prefix_hit_rate < 1
     assert chosen.prediction.latency_ms["e2e"].p95 <= 60_000
     assert chosen.prediction.latency_ms["tpot"].p50 <= 40
+
+
+@pytest.mark.parametrize("talk", [None, {"turns": 5, "think_time_s": 5.0}])
+def test_what_is_surely_within_a_goal_is_within_it(talk: Any) -> None:
+    """What the search tells at a glance is what the whole sample says."""
+    judge = evaluator({"input_tokens": LONG, "output_tokens": SHORT, "conversation": talk})
+    told = set()
+    for sequences, budget in itertools.product((16, 96, 256), (2048, 8192, 32768)):
+        wanted = replace(config(sequences, prefix_caching=True), max_num_batched_tokens=budget)
+        latencies = judge.latencies(judged(judge, wanted))
+        for metric, percentile in itertools.product(("ttft", "tpot", "e2e"), (50, 99)):
+            exact_s = latencies.of(metric).at_s[percentile]
+            assert latencies.at(metric, percentile) == pytest.approx(exact_s)
+            for share in (0.999, 2.0, 30.0):
+                sure = latencies.surely_within(Goal(metric, percentile, exact_s * 1e3 * share))
+                assert not (sure and share < 1)
+                told.add(sure)
+    assert told == {True, False}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from headrace.perf.step import StepBatch, StepModel
 
@@ -25,18 +26,18 @@ class Load:
     acceptance: float
     mtp_depth: int
 
-    @property
+    @cached_property
     def tokens_per_step(self) -> float:
         """Expected tokens per verification: 1 + a + a^2 + ... up to the draft depth."""
         return sum(self.acceptance**i for i in range(self.mtp_depth + 1))
 
-    @property
+    @cached_property
     def decode_steps(self) -> float:
         """Steps from the first token to the last. Half of a step's extra tokens go to waste."""
         extra = self.tokens_per_step - 1
         return max(0.0, (self.output_tokens - 1) / self.tokens_per_step + extra / 2 * 0.5)
 
-    @property
+    @cached_property
     def computed_input_tokens(self) -> float:
         """Prompt tokens that are not found in the prefix cache."""
         return max(1.0, self.input_tokens * (1 - self.prefix_hit_rate))
@@ -50,6 +51,17 @@ class Load:
     def attended_tokens(self) -> float:
         """Context that a computed prompt token attends to, on average."""
         return self.input_tokens - self.computed_input_tokens / 2
+
+    @cached_property
+    def acceptance_spread(self) -> float:
+        """Relative deviation of a request's steps from chance in acceptance."""
+        if self.mtp_depth == 0 or self.output_tokens < 2:
+            return 0.0
+        a, k = self.acceptance, self.mtp_depth
+        chances = [a**i * (1 - a) for i in range(k)] + [a**k]
+        mean = sum((i + 1) * p for i, p in enumerate(chances))
+        variance = sum((i + 1 - mean) ** 2 * p for i, p in enumerate(chances))
+        return math.sqrt(variance / max(1.0, self.decode_steps)) / mean
 
     @property
     def prompt_variation(self) -> float:
@@ -80,8 +92,17 @@ class SteadyState:
     """Mean wait for a slot and for the token budget, within `ttft_s`."""
     budget_share: float
     """Share of steps in which the token budget is used up: who arrives then queues."""
-    parts: dict[str, float]
-    """Mean seconds of a step by cause."""
+    share: float
+    """Of steps that have a prompt in them."""
+    of_mixed: dict[str, float]
+    of_idle: dict[str, float]
+    """Seconds of steps by cause, with a prompt and without."""
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Mean seconds of a step by cause."""
+        idle, mixed, share = self.of_idle, self.of_mixed, self.share
+        return {cause: share * mixed[cause] + (1 - share) * idle[cause] for cause in idle}
 
 
 def steady_state(
@@ -127,7 +148,7 @@ def steady_state(
     return SteadyState(
         request_s=request_s,
         tpot_s=tpot_s,
-        tpot_p99_s=tpot_s * (1 + 2.33 * math.hypot(spread, _acceptance_spread(load))),
+        tpot_p99_s=tpot_s * (1 + 2.33 * math.hypot(spread, load.acceptance_spread)),
         ttft_s=ttft_s,
         ttft_p99_s=ttft_s + mixed.step_s,
         decoding=decoding,
@@ -138,7 +159,9 @@ def steady_state(
         slot_s=slot_s,
         queue_s=queue_s,
         budget_share=utilization,
-        parts={k: share * mixed.parts[k] + (1 - share) * idle.parts[k] for k in idle.parts},
+        share=share,
+        of_mixed=mixed.parts,
+        of_idle=idle.parts,
     )
 
 
@@ -185,14 +208,3 @@ def _one_or_more(
     single = step(prompt)
     parts = {k: one * single.parts[k] + (1 - one) * more.parts[k] for k in single.parts}
     return _Step(sum(parts.values()), parts)
-
-
-def _acceptance_spread(load: Load) -> float:
-    """Relative deviation of a request's steps from chance in acceptance."""
-    if load.mtp_depth == 0 or load.output_tokens < 2:
-        return 0.0
-    a, k = load.acceptance, load.mtp_depth
-    chances = [a**i * (1 - a) for i in range(k)] + [a**k]
-    mean = sum((i + 1) * p for i, p in enumerate(chances))
-    variance = sum((i + 1 - mean) ** 2 * p for i, p in enumerate(chances))
-    return math.sqrt(variance / max(1.0, load.decode_steps)) / mean

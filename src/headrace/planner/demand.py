@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from headrace.errors import InputError
 from headrace.perf.steady import Load
+from headrace.planner.bounds import Bounds
 from headrace.scheduler.spec import CacheSpec
 from headrace.spec.lengths import AnyLengths, Fixed, as_lengths
 from headrace.spec.workload import Workload
@@ -251,6 +252,27 @@ class Demand:
         """
         shares = self.chance("gaps")
         return np.cumsum(-np.log(np.concatenate([shares, 1 - shares])))
+
+    @cached_property
+    def tpot_deviates(self) -> Floats:
+        """By how many deviations each request's TPOT differs; short answers by more."""
+        wide: Floats = np.sqrt(self.output_tokens / self.outputs)
+        return wide * self.normal("next")
+
+    @cached_property
+    def tpot_deviates_in_order(self) -> Floats:
+        """Of answers that have a TPOT, ascending."""
+        return np.sort(self.tpot_deviates[self.outputs > 1])
+
+    @cached_property
+    def largest_attention(self) -> float:
+        """Context that all tokens of the longest prompt attend to."""
+        return float(self.prompts.max()) ** 2 / 2
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """What latencies surely keep below."""
+        return Bounds(self)
 
     def chance(self, name: str) -> Floats:
         """Evenly spaced shares, one for every request, in an order of their own."""

@@ -19,7 +19,7 @@ from headrace.planner.latency import Latencies, Serving, missed
 from headrace.planner.rules import broken_rule
 from headrace.spec.fleet import Fleet
 
-KEPT_STEPS = 16
+KEPT_STEPS = 64
 """The share of conversations that are still cached is told apart in so many steps."""
 ROUNDS = 8
 KEEPS_HOME = ("affinity", "prefix-affinity")
@@ -203,35 +203,40 @@ class Evaluator:
     def _serving(
         self, config: EngineConfig, concurrency: int, running: int, replicas: int
     ) -> Serving:
-        """Hits make room, and room makes hits: solved by going round."""
-        serving = self._with_hits(config, concurrency, running, 1.0)
+        """Hits make room, and room makes hits: the share that makes itself, by secants."""
+        model, tokens = self.step_model(config), config.max_num_batched_tokens
+        page = self.memory(config).cache.page_tokens if self.demand.hits_follow else 0
+
+        def with_hits(kept: float) -> Serving:
+            found, load = self._load(config, page, kept)
+            steady = steady_state(model, load, concurrency, running, tokens)
+            return Serving(steady, load, found, kept)
+
+        serving = with_hits(1.0)
         if not self.demand.hits_follow or not config.prefix_caching:
             return serving
-        cache = self.memory(config).cache
+        cache, batch = self.memory(config).cache, min(concurrency, running)
+        at_home = self.at_home(replicas)
+        before: tuple[float, float] | None = None
         for _ in range(ROUNDS):
-            batch = min(concurrency, running)
-            kept = self.demand.kept(cache, serving, batch, replicas, self.at_home(replicas))
-            rounded = round((kept + serving.kept) / 2 * KEPT_STEPS) / KEPT_STEPS
-            if rounded == serving.kept:
+            share = serving.kept
+            over = self.demand.kept(cache, serving, batch, replicas, at_home) - share
+            slope = (over - before[1]) / (share - before[0]) if before else -1.0
+            aim = share - over / min(slope, -0.5)
+            rounded = round(min(1.0, max(0.0, aim)) * KEPT_STEPS) / KEPT_STEPS
+            if rounded == share:
                 break
-            serving = self._with_hits(config, concurrency, running, rounded)
+            before = share, over
+            serving = with_hits(rounded)
         return serving
 
     def at_home(self, replicas: int) -> float:
         """Share of following prompts that the gateway sends to where the one before them went."""
         return 1.0 if self.fleet.gateway.policy in KEEPS_HOME else 1 / replicas
 
-    def _with_hits(
-        self, config: EngineConfig, concurrency: int, running: int, kept: float
-    ) -> Serving:
-        found, load = self._load(config, kept)
-        model, tokens = self.step_model(config), config.max_num_batched_tokens
-        return Serving(steady_state(model, load, concurrency, running, tokens), load, found, kept)
-
-    def _load(self, config: EngineConfig, kept: float) -> tuple[Floats, Load]:
+    def _load(self, config: EngineConfig, page: int, kept: float) -> tuple[Floats, Load]:
         """Cached tokens of every request, and the load that they leave."""
-        cache, workload = self.memory(config).cache, self.fleet.workload
-        page = cache.page_tokens if self.demand.hits_follow else 0
+        workload = self.fleet.workload
         key = (page, kept, config.prefix_caching, config.mtp_depth)
         if key not in self._loads:
             found = self.demand.hits(page, kept) if config.prefix_caching else self.demand.no_hits

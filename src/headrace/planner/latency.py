@@ -13,6 +13,8 @@ import numpy as np
 
 from headrace.perf.steady import Load, SteadyState
 from headrace.perf.step import StepBatch, StepModel
+from headrace.planner.arrive import ahead_tokens, steps_between, under_way_tokens
+from headrace.planner.bounds import percentile_of
 from headrace.spec.slo import PERCENTILES, Goal, Metric
 
 if TYPE_CHECKING:
@@ -103,6 +105,57 @@ class Latencies:
         )
         return Spread.between(mean_s, mean_s + apart_s)
 
+    def at(self, metric: Metric, percentile: int) -> float:
+        """One percentile of one of them, in seconds."""
+        if not self._demand.fixed:
+            if metric == "tpot":
+                deviates = self._demand.tpot_deviates_in_order
+                return self._tpot_s(percentile_of(deviates, percentile))
+            if metric == "ttft" and self._full:
+                return self._full_loop_s(percentile)
+        return self.of(metric).at_s[percentile]
+
+    def surely_within(self, goal: Goal) -> bool:
+        """Whether a goal is kept by far, which costs less to tell than by how much."""
+        if self._demand.fixed or goal.metric == "tpot":
+            return False
+        bounds = self._demand.bounds
+        percentile = goal.percentile if goal.metric == "ttft" else 100
+        if self._full:
+            bound_s = self._full_loop_s(percentile)
+        else:
+            bound_s = bounds.ttft_s(self._serving, self._room, self._batched, percentile)
+            per_token_s = self._model.prefill_attention_s_per_context_token
+            bound_s += per_token_s * self._demand.largest_attention
+        if goal.metric == "e2e":
+            slower = bounds.decoding(self._tpot_spread, goal.percentile)
+            bound_s += self._serving.steady.tpot_s * slower
+        return bound_s <= goal.limit_ms / 1e3
+
+    @property
+    def _full(self) -> bool:
+        """Prompts fill every step: who comes waits for all that others in the loop have sent."""
+        return self._serving.steady.budget_share >= 1
+
+    def _full_loop_s(self, percentile: int) -> float:
+        """TTFT by the percentile of the prompt, since all wait the same."""
+        prompts = self._demand.bounds.prompts(self._serving.found)
+        prompt = np.array([percentile_of(prompts, percentile)])
+        return float(self._full_loop_ttfts_s(prompt)[0])
+
+    def _full_loop_ttfts_s(self, prompts: Floats) -> Floats:
+        """The step under way, then those before the prompt's own, all of them full."""
+        steady, room = self._serving.steady, self._room
+        due = prompts + (steady.queue_s - steady.slot_s) / steady.mixed_step_s * room
+        whole = np.ceil(due / room) - 1
+        ttfts_s: Floats = (1 + whole) * steady.mixed_step_s + self._step_s(due - whole * room)
+        return steady.slot_s + ttfts_s
+
+    @property
+    def _room(self) -> float:
+        """Tokens of a step that decoding leaves for prompts."""
+        return max(1.0, self._batched - self._serving.steady.decoding * self._model.verified)
+
     @cached_property
     def _ttfts_s(self) -> Floats:
         """Of the requests as they arrive, by going through the steps that compute their prompts.
@@ -112,22 +165,21 @@ class Latencies:
         it: steps take as many tokens from the head of the queue as decoding leaves of the budget,
         and last as long as the tokens in them ask for.
         """
-        steady, order = self._serving.steady, self._demand.order
+        steady, order, room = self._serving.steady, self._demand.order, self._room
         found = self._serving.found[order]
         prompts = np.maximum(1.0, self._demand.prompts[order] - found)
-        room = max(1.0, self._batched - steady.decoding * self._model.verified)
-        steps = np.floor(self._demand.arrivals / (steady.request_s * steady.step_s))
-        between = np.diff(steps, prepend=0.0)
-        due = self._ahead(prompts, between, room) + prompts
+        if self._full:
+            return self._full_loop_ttfts_s(prompts)
+        between = steps_between(self._demand.arrivals, steady.request_s * steady.step_s)
+        due = ahead_tokens(prompts, between, room) + prompts
         whole = np.ceil(due / room) - 1
         beside = np.where(between[1:] <= whole[:-1], prompts[1:], 0.0)
         last = np.minimum(room, due - whole * room + np.append(beside, 0.0))
-        step_s = self._step_s(room)
         ttfts_s: Floats = (
             steady.slot_s
-            + step_s(self._under_way(due, between, room))
-            + whole * step_s(np.array([room]))
-            + step_s(last)
+            + self._step_s(under_way_tokens(due, between, room))
+            + whole * self._step_s(np.array([room]))
+            + self._step_s(last)
             + self._own_attention_s(prompts, found)
         )
         return ttfts_s
@@ -137,26 +189,14 @@ class Latencies:
         further = found + prompts / 2 - self._serving.load.attended_tokens
         return self._model.prefill_attention_s_per_context_token * prompts * further
 
-    def _ahead(self, prompts: Floats, between: Floats, room: float) -> Floats:
-        """Prompt tokens that are computed before each request's own (Lindley's recursion)."""
-        steady = self._serving.steady
-        if steady.budget_share >= 1:
-            waiting_s = steady.queue_s - steady.slot_s
-            return np.full(len(prompts), waiting_s / steady.mixed_step_s * room)
-        change = np.append(0.0, prompts[:-1]) - room * between
-        backlog = np.cumsum(change)
-        ahead: Floats = backlog - np.minimum(0.0, np.minimum.accumulate(backlog))
-        return ahead
+    def _step_s(self, tokens: Floats) -> Floats:
+        """Seconds of steps by the prompt tokens in them."""
+        seconds: Floats = np.interp(tokens, *self._curve)
+        return seconds
 
-    def _under_way(self, due: Floats, between: Floats, room: float) -> Floats:
-        """Prompt tokens in the step during which each request comes."""
-        left = np.append(0.0, due[:-1]) - np.maximum(0.0, between - 1) * room
-        first = np.maximum.accumulate(np.where(between > 0, np.arange(len(due)), 0))
-        under_way: Floats = np.clip(left[first], 0.0, room)
-        return under_way
-
-    def _step_s(self, room: float) -> Callable[[Floats], Floats]:
-        """Seconds of a step by the prompt tokens in it."""
+    @cached_property
+    def _curve(self) -> tuple[list[float], list[float]]:
+        """Prompt tokens in a step, and the seconds that it takes."""
         steady, load, model = self._serving.steady, self._serving.load, self._model
         context = steady.decoding * load.mean_context_tokens
 
@@ -165,23 +205,38 @@ class Latencies:
             attended = tokens * load.attended_tokens
             return model.step_s(StepBatch(steady.decoding, context, tokens, sequences, attended))
 
-        tokens = [0.0, 1.0, steady.mixed_tokens, room]
-        seconds = [steady.idle_step_s, with_prompt(1.0), steady.mixed_step_s, with_prompt(room)]
-        return lambda wanted: np.interp(wanted, tokens, seconds)
+        tokens = [0.0, 1.0, steady.mixed_tokens, self._room]
+        return tokens, [
+            steady.idle_step_s,
+            with_prompt(1.0),
+            steady.mixed_step_s,
+            with_prompt(self._room),
+        ]
 
     @cached_property
     def _tpots_s(self) -> Floats:
-        """Of every request: how many prompts, and how long ones, fell into its time.
+        """Of every request: how many prompts, and how long ones, fell into its time."""
+        steady = self._serving.steady
+        least = steady.idle_step_s / steady.step_s
+        slower = 1 + self._tpot_spread * self._demand.tpot_deviates
+        return steady.tpot_s * np.maximum(least, slower)
 
-        They come by chance (Poisson), so that they weigh more in a short answer.
+    def _tpot_s(self, deviate: float) -> float:
+        """Of one request."""
+        steady = self._serving.steady
+        least = steady.idle_step_s / steady.step_s
+        return steady.tpot_s * max(least, 1 + self._tpot_spread * deviate)
+
+    @cached_property
+    def _tpot_spread(self) -> float:
+        """Relative deviation of TPOT in an answer of mean length.
+
+        Prompts come by chance (Poisson), so that they weigh more in a short answer.
         """
         steady, demand = self._serving.steady, self._demand
         met = steady.request_s * steady.tpot_s * demand.output_tokens
         prompts = (1 - steady.idle_step_s / steady.step_s) * math.sqrt(self._unevenness / met)
-        share = math.hypot(prompts, (steady.tpot_p99_s / steady.tpot_s - 1) / NORMAL[99])
-        wide = np.sqrt(demand.output_tokens / demand.outputs)
-        slowest = steady.idle_step_s / steady.step_s
-        return steady.tpot_s * np.maximum(slowest, 1 + share * wide * demand.normal("next"))
+        return math.hypot(prompts, (steady.tpot_p99_s / steady.tpot_s - 1) / NORMAL[99])
 
     @property
     def _unevenness(self) -> float:
@@ -192,7 +247,9 @@ class Latencies:
 def missed(goals: tuple[Goal, ...], latencies: Latencies) -> str | None:
     """The first goal that is missed, in words."""
     for goal in goals:
-        predicted_ms = latencies.of(goal.metric).at_s[goal.percentile] * 1e3
+        if latencies.surely_within(goal):
+            continue
+        predicted_ms = latencies.at(goal.metric, goal.percentile) * 1e3
         if predicted_ms > goal.limit_ms:
             return f"{goal.words} {predicted_ms:.0f} ms misses the SLO of {goal.limit_ms:g}"
     return None
