@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from headrace.cli.main import application
 from headrace.errors import HeadraceError, InfeasibleError, InputError
 
+pytestmark = pytest.mark.compute
+
 FLEET = """
 name: small
 model: Qwen/Qwen3.5-27B-FP8

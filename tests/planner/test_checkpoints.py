@@ -15,6 +15,8 @@ from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 from headrace.spec.load import load_fleet
 
+pytestmark = pytest.mark.compute
+
 BLOCK, ROWS = "Qwen/Qwen3.5-27B-FP8", "headrace/Qwen3.5-27B-FP8-rowwise"
 MOE, MOE_4BIT = "Qwen/Qwen3.5-122B-A10B-FP8", "nvidia/Qwen3.5-122B-A10B-NVFP4"
 

@@ -20,6 +20,8 @@ from headrace.planner.plan import Plan
 from headrace.planner.rank import Ranked, on_gpu, quick_plan, rank_on, ranked
 from headrace.spec.fleet import Fleet
 
+pytestmark = pytest.mark.compute
+
 QWEN = "Qwen/Qwen3.5-27B-FP8"
 PUBLISHED = {
     "max_model_len": 4096,

@@ -12,6 +12,8 @@ from headrace.planner.what_if import changed, stated
 from headrace.spec.fleet import Fleet
 from headrace.spec.load import parse_fleet
 
+pytestmark = pytest.mark.compute
+
 
 def fleet(rate: float = 100.0, **parts: Any) -> Fleet:
     document = {
