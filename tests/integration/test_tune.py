@@ -18,7 +18,7 @@ from headrace.tuner.trial import Trial, read_trials
 from tests.tuner.options import setup
 
 pytestmark = pytest.mark.integration
-SLOW_DRAFTS = 12.0
+SLOW_DRAFTS = 60.0
 
 
 def mistaken(fleet: Fleet) -> Plan:
