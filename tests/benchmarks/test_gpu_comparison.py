@@ -9,6 +9,8 @@ import pytest
 
 from tests.report.synthetic import Story, write_run
 
+pytestmark = pytest.mark.compute
+
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "gpu"
 
 

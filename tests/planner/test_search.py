@@ -9,6 +9,8 @@ from headrace.errors import InfeasibleError
 from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 
+pytestmark = pytest.mark.compute
+
 
 def plan(**changes: Any) -> Plan:
     document: dict[str, Any] = {
