@@ -23,32 +23,15 @@ HEAVY = {"distribution": "lognormal", "mean_tokens": 3000, "stdev_tokens": 4000,
 SHORT = {"distribution": "lognormal", "mean_tokens": 200, "stdev_tokens": 200, "high": 2000}
 CHAT = {"distribution": "lognormal", "mean_tokens": 300, "stdev_tokens": 300, "high": 4000}
 WIDE = {"distribution": "uniform", "low": 100, "high": 3000}
-WORKLOADS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "heavy tail, 16 in flight": (
-        {"input_tokens": HEAVY, "output_tokens": SHORT, "concurrency": 16},
-        {"max_num_seqs": 16, "max_num_batched_tokens": 8192},
-    ),
-    "heavy tail, 64": (
-        {"input_tokens": HEAVY, "output_tokens": SHORT, "concurrency": 64},
-        {"max_num_seqs": 64, "max_num_batched_tokens": 8192},
-    ),
-    "heavy tail, 128": (
-        {"input_tokens": HEAVY, "output_tokens": SHORT, "concurrency": 128},
-        {"max_num_seqs": 128, "max_num_batched_tokens": 8192},
-    ),
-    "heavy tail, 64, steps of 2,048": (
-        {"input_tokens": HEAVY, "output_tokens": SHORT, "concurrency": 64},
-        {"max_num_seqs": 64, "max_num_batched_tokens": 2048},
-    ),
-    "uniform, 128": (
-        {"input_tokens": WIDE, "output_tokens": SHORT, "concurrency": 128},
-        {"max_num_seqs": 128, "max_num_batched_tokens": 8192},
-    ),
-    "chat, 256": (
-        {"input_tokens": CHAT, "output_tokens": CHAT, "concurrency": 256},
-        {"max_num_seqs": 256, "max_num_batched_tokens": 8192},
-    ),
+WORKLOADS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int]] = {
+    "heavy tail, 16 in flight": (HEAVY, SHORT, 16, 8192),
+    "heavy tail, 64": (HEAVY, SHORT, 64, 8192),
+    "heavy tail, 128": (HEAVY, SHORT, 128, 8192),
+    "heavy tail, 64, steps of 2,048": (HEAVY, SHORT, 64, 2048),
+    "uniform, 128": (WIDE, SHORT, 128, 8192),
+    "chat, 256": (CHAT, CHAT, 256, 8192),
 }
+"""Prompts, answers, requests in flight (and slots), and tokens in a step."""
 AT = ("p50", "p90", "p99")
 
 
@@ -56,17 +39,20 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 300.0
     print(f"{'TTFT ms, predicted / simulated':32}" + "".join(f"{at:>16}" for at in AT), end="")
     print(f"{'TPOT':>8}{'e2e':>8}")
-    for name, (workload, args) in WORKLOADS.items():
-        plan = planned(workload, args)
+    for name, workload in WORKLOADS.items():
+        plan = planned(*workload)
         print(f"{name:32}{row(plan, run(case_of(plan), seconds))}", flush=True)
 
 
-def planned(workload: dict[str, Any], args: dict[str, Any]) -> Plan:
+def planned(
+    inputs: dict[str, Any], outputs: dict[str, Any], in_flight: int, batched_tokens: int
+) -> Plan:
     """One replica of one B200."""
+    args = {"max_num_seqs": in_flight, "max_num_batched_tokens": batched_tokens}
     parts = {
         "model": "Qwen/Qwen3.5-27B-FP8",
         "hardware": {"gpu": "B200"},
-        "workload": workload,
+        "workload": {"input_tokens": inputs, "output_tokens": outputs, "concurrency": in_flight},
         "engine": {"kind": "simulated", "args": {"tensor_parallel_size": 1, **args}},
     }
     return plan_for(Fleet.model_validate(parts))

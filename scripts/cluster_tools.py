@@ -86,27 +86,13 @@ def from_debian(names: list[str], folder: Path) -> None:
     (name,) = names
     if not shutil.which("apt-get"):
         raise OSError("needs Debian's apt-get")
+    as_root = ("-o", "APT::Sandbox::User=root")
+    download = ("apt-get", *as_root, "download", "-qq", DEBIAN[name])
     try:
-        run(
-            "apt-get",
-            "-o",
-            "APT::Sandbox::User=root",
-            "download",
-            "-qq",
-            DEBIAN[name],
-            folder=folder,
-        )
+        run(*download, folder=folder)
     except subprocess.CalledProcessError:
         run("apt-get", "update", "-qq")
-        run(
-            "apt-get",
-            "-o",
-            "APT::Sandbox::User=root",
-            "download",
-            "-qq",
-            DEBIAN[name],
-            folder=folder,
-        )
+        run(*download, folder=folder)
     package = next(folder.glob("*.deb"))
     run("dpkg", "-x", str(package), str(folder / "root"))
     keep(name, (folder / "root" / "usr" / "bin" / name).read_bytes())

@@ -95,10 +95,10 @@ def _balancing(policy: str, replicas: int) -> dict[str, Any]:
     least-request: the least busy of twice as many random ones as there are replicas; a look at 192
     counters costs less than a chunk, and two random ones leave a fleet 10 % and more out of
     balance. Not the least busy of all: a replica that just died is that, and Envoy could not be
-    made to ask another one again. affinity: requests
-    with the same `x-session-id` (or prompt prefix) go to the same replica while it is there and not
-    overloaded; one without goes to a random replica. The endpoint file names what is hashed: the
-    replica's id. Changes of health reach the worker threads at once, not merged over a second.
+    made to ask another one again. affinity: requests with the same `x-session-id` (or prompt
+    prefix) go to the same replica while it is there and not overloaded; one without goes to a
+    random replica. The endpoint file names what is hashed: the replica's id. Changes of health
+    reach the worker threads at once, not merged over a second.
     """
     common: dict[str, Any] = {"update_merge_window": "0s"}
     if policy == "round-robin":

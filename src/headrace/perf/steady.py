@@ -63,6 +63,15 @@ class Load:
         variance = sum((i + 1 - mean) ** 2 * p for i, p in enumerate(chances))
         return math.sqrt(variance / max(1.0, self.decode_steps)) / mean
 
+    def batch(self, decoding: float, prompt_tokens: float) -> StepBatch:
+        """A step in which so many sequences decode beside so many tokens of mean prompts."""
+        prompts = max(1.0, prompt_tokens / self.computed_input_tokens) if prompt_tokens else 0.0
+        context, attended = (
+            decoding * self.mean_context_tokens,
+            prompt_tokens * self.attended_tokens,
+        )
+        return StepBatch(decoding, context, prompt_tokens, prompts, attended)
+
     @property
     def prompt_variation(self) -> float:
         """Squared coefficient of variation of the computed prompt tokens."""
@@ -181,12 +190,9 @@ def _steps(
     share = max(1e-9, 1 - math.exp(-chunks))
     share = max(share, min(1.0, started * prompt / room))
     tokens = started * prompt / share
-    context = decoding * load.mean_context_tokens
 
     def step(tokens: float) -> _Step:
-        prompts = max(1.0, tokens / prompt) if tokens else 0.0
-        attended = tokens * load.attended_tokens
-        parts = model.parts(StepBatch(decoding, context, tokens, prompts, attended))
+        parts = model.parts(load.batch(decoding, tokens))
         return _Step(sum(parts.values()), parts)
 
     mixed = step(tokens)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.perf.steady import Load, SteadyState
-from headrace.perf.step import StepBatch, StepModel
+from headrace.perf.step import StepModel
 from headrace.planner.arrive import ahead_tokens, steps_between, under_way_tokens
 from headrace.planner.bounds import percentile_of
 from headrace.spec.slo import PERCENTILES, Goal, Metric
@@ -110,7 +110,8 @@ class Latencies:
         if not self._demand.fixed:
             if metric == "tpot":
                 deviates = self._demand.tpot_deviates_in_order
-                return self._tpot_s(percentile_of(deviates, percentile))
+                deviate = np.array(percentile_of(deviates, percentile))
+                return float(self._tpots_s_at(deviate))
             if metric == "ttft" and self._full:
                 return self._full_loop_s(percentile)
         return self.of(metric).at_s[percentile]
@@ -197,13 +198,10 @@ class Latencies:
     @cached_property
     def _curve(self) -> tuple[list[float], list[float]]:
         """Prompt tokens in a step, and the seconds that it takes."""
-        steady, load, model = self._serving.steady, self._serving.load, self._model
-        context = steady.decoding * load.mean_context_tokens
+        steady, load = self._serving.steady, self._serving.load
 
         def with_prompt(tokens: float) -> float:
-            sequences = max(1.0, tokens / load.computed_input_tokens)
-            attended = tokens * load.attended_tokens
-            return model.step_s(StepBatch(steady.decoding, context, tokens, sequences, attended))
+            return self._model.step_s(load.batch(steady.decoding, tokens))
 
         tokens = [0.0, 1.0, steady.mixed_tokens, self._room]
         return tokens, [
@@ -216,16 +214,14 @@ class Latencies:
     @cached_property
     def _tpots_s(self) -> Floats:
         """Of every request: how many prompts, and how long ones, fell into its time."""
-        steady = self._serving.steady
-        least = steady.idle_step_s / steady.step_s
-        slower = 1 + self._tpot_spread * self._demand.tpot_deviates
-        return steady.tpot_s * np.maximum(least, slower)
+        return self._tpots_s_at(self._demand.tpot_deviates)
 
-    def _tpot_s(self, deviate: float) -> float:
-        """Of one request."""
+    def _tpots_s_at(self, deviates: Floats) -> Floats:
+        """TPOT of requests that are so many deviations off; never below steps without prompts."""
         steady = self._serving.steady
         least = steady.idle_step_s / steady.step_s
-        return steady.tpot_s * max(least, 1 + self._tpot_spread * deviate)
+        tpots_s: Floats = steady.tpot_s * np.maximum(least, 1 + self._tpot_spread * deviates)
+        return tpots_s
 
     @cached_property
     def _tpot_spread(self) -> float:

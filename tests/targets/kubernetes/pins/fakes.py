@@ -6,24 +6,21 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Fake:
-    """An HTTP server that gives one answer to everything, and remembers what was asked."""
+class Served:
+    """A server of this machine whose `handler` knows it as `owner`, for a with block."""
 
-    def __init__(self, status: int, headers: dict[str, str], body: object, wait_s: float) -> None:
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.status, self.headers, self.wait_s = status, headers, wait_s
-        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        owned = type("Handler", (handler,), {"owner": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), owned)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> Fake:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -31,6 +28,16 @@ class Fake:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class Fake(Served):
+    """An HTTP server that gives one answer to everything, and remembers what was asked."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: object, wait_s: float) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.status, self.headers, self.wait_s = status, headers, wait_s
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        super().__init__(_Handler)
 
 
 def fake(status: int = 200, body: object = b"", *, wait_s: float = 0, **headers: str) -> Fake:

@@ -8,11 +8,10 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +21,7 @@ import pytest
 import yaml
 
 from headrace.node.ports import free_port
+from tests.targets.kubernetes.pins.fakes import Served
 
 USER, PASSWORD = "reader", "correct horse"
 HTPASSWD = f"{USER}:$2b$04$3DqfPxTLRyEb2vloU5Y9sOWT8WryXinOZedHa.bHiSJ.eh49lRwgq\n"
@@ -108,7 +108,7 @@ def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-class TokenServer:
+class TokenServer(Served):
     """Signs tokens as Docker Hub's does: for `public/` to anybody, for the rest to `USER`.
 
     It is ours; the registry that believes its signatures is real.
@@ -120,23 +120,12 @@ class TokenServer:
         files = ["-keyout", str(self._key), "-out", str(self._certificate)]
         made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=tokens"]
         subprocess.run([*made, *files], check=True, capture_output=True)
-        handler = type("Handler", (_Tokens,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> TokenServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Tokens)
 
     @property
     def auth(self) -> dict[str, Any]:
         """The registry's side."""
-        realm = f"http://127.0.0.1:{self._server.server_port}/token"
+        realm = f"{self.url}/token"
         certificate = str(self._certificate)
         parts = {"realm": realm, "service": "registry", "issuer": "tokens"}
         return {"token": {**parts, "rootcertbundle": certificate}}
