@@ -13,6 +13,5 @@ os.environ["HEADRACE_CALIBRATIONS"] = "/nonexistent/calibrations.toml"
 CACHE = Path(os.environ.get("HEADRACE_CACHE", Path.home() / ".cache" / "headrace"))
 os.environ["PATH"] += f":{CACHE / 'tools'}"  # what scripts/cluster_tools.py fetched
 
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("headrace", derandomize=bool(os.environ.get("CI")), deadline=None)
+settings.load_profile("headrace")

@@ -120,7 +120,7 @@ def workloads(draw: st.DrawFn, groups: int) -> Workload:
     return Workload(draw(arrivals), shape, seed=draw(st.integers(0, 100)))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_both_implementations_agree(data: st.DataObject) -> None:
     scenario = data.draw(scenarios())

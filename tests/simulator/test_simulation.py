@@ -83,7 +83,7 @@ def test_drafts_are_accepted_as_often_as_was_said(acceptance):
 policies = st.sampled_from(POLICIES)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     policy=policies,
     arrivals=st.sampled_from([Closed(30), Open(40.0), Open(20.0, 3.0)]),

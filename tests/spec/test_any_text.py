@@ -30,13 +30,13 @@ def judged(text: str) -> None:
     assert isinstance(found, Fleet) or str(found).startswith("fleet.yaml")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.dictionaries(PARTS | st.text(max_size=4), VALUES | st.dictionaries(PARTS, VALUES)))
 def test_any_values(document):
     judged(yaml.safe_dump(document, allow_unicode=True))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, len(LINES) - 1), st.text(max_size=12))
 def test_any_line_in_a_recipe(number, line):
     judged("\n".join([*LINES[:number], line, *LINES[number + 1 :]]))

@@ -158,7 +158,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(child, (*at, key))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_no_rule_breaks_on_anything(data: st.DataObject) -> None:
     objects = copy.deepcopy(rendered(data.draw(st.sampled_from(list(CASES)))))
