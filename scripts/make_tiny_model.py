@@ -131,7 +131,7 @@ def preprocessor_config() -> dict[str, Any]:
 
 def write_weights(folder: Path) -> None:
     """Random weights as transformers initializes them, in safetensors."""
-    import torch  # type: ignore[import-not-found]
+    import torch
     from transformers import (  # type: ignore[import-not-found]
         AutoConfig,
         AutoModelForImageTextToText,

@@ -36,7 +36,7 @@ KINDS = tuple(
             r"chunk_|solve_tril|_wy_|recompute_w_u|causal_conv1d|l2norm|local_cumsum",
         ),
         ("sampling", r"argmax|top_?k|top_?p|softmax|rejection|sampl|logit|gumbel"),
-        ("quantization", r"quant"),
+        ("quantization", r"quant|triton_.*scaled_mm"),
         ("gemm", r"gemm|cutlass|scaled_mm|nvjet|cublas|xmma|splitk|wgmma|device_kernel|_matmul"),
         ("copies", r"memcpy|memset|copy"),
         (
@@ -45,7 +45,8 @@ KINDS = tuple(
         ),
     )
 )
-"""First match wins: FlashAttention's kernels are built with CUTLASS and say so."""
+"""First match wins: FlashAttention's kernels are built with CUTLASS and say so, and the kernels
+that quantize a GEMM's input are fused by torch.compile and named after all that is around."""
 
 
 @dataclass

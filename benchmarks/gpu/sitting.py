@@ -2,10 +2,11 @@
 
     python benchmarks/gpu/sitting.py SITTING.yaml OUT --budget 1500
 
-SITTING.yaml lists configurations: a fleet file (`model`, `hardware`, `args` and `gateway` change
-it), a time limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). Every
-configuration runs in a process group of its own, which is ended at its limit whatever it does.
-Results are written as they come:
+SITTING.yaml lists configurations: a fleet file (`model`, `hardware`, `args`, `env` and `gateway`
+change it), a time limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). A
+list in their place runs side by side, each on the GPUs that it names (`gpus: "0"`), and the next
+begins when all have ended (`benchmarks/gpu/two.yaml`). Every configuration runs in a process group
+of its own, which is ended at its limit whatever it does. Results are written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -28,6 +29,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,9 @@ END_S = 20
 """A configuration's loads end this long before its limit, so that results are complete."""
 PROFILED_STEPS = 24
 SHAPE = ("input_tokens", "output_tokens", "concurrency")
-GPU_FIELDS = "timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,memory.used"
+GPU_FIELDS = (
+    "index,timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,memory.used"
+)
 
 
 def main() -> None:
@@ -61,19 +65,47 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)
     sitting = yaml.safe_load(options.sitting.read_text(encoding="utf-8"))
     if options.only is not None:
-        one = next(c for c in sitting["configurations"] if c["name"] == options.only)
+        every = [one for group in _groups(sitting) for one in group]
+        one = next(c for c in every if c["name"] == options.only)
         sys.exit(_Configuration(one, options).run())
     options.out.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + options.budget
     with _gpu_log(options.out / "gpu.csv"):
-        for one in sitting["configurations"]:
-            left_s = end_s - time.monotonic()
-            if left_s < one.get("needs_s", 60):
-                say(f"{one['name']}: left out, {left_s:.0f} s are left")
-                continue
-            _run_child(one, options, min(left_s, one["limit_s"]), left_s)
-            _sum_up_profile(options.out / one["name"])
+        for group in _groups(sitting):
+            _side_by_side(group, options, end_s)
     say("sitting over")
+
+
+def _groups(sitting: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """One after another; those of a group side by side."""
+    return [one if isinstance(one, list) else [one] for one in sitting["configurations"]]
+
+
+def _side_by_side(group: list[dict[str, Any]], options: argparse.Namespace, end_s: float) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+    with ThreadPoolExecutor(len(group)) as lanes:
+        runs = [lanes.submit(_run_one, one, options, end_s, children) for one in group]
+        try:
+            for run in runs:
+                run.result()
+        except KeyboardInterrupt:
+            for child in children:
+                _end(child)
+            raise
+
+
+def _run_one(
+    one: dict[str, Any],
+    options: argparse.Namespace,
+    end_s: float,
+    children: list[subprocess.Popen[bytes]],
+) -> None:
+    left_s = end_s - time.monotonic()
+    if left_s < one.get("needs_s", 60):
+        say(f"{one['name']}: left out, {left_s:.0f} s are left")
+        return
+    _run_child(one, options, min(left_s, one["limit_s"]), left_s, children)
+    _sum_up_profile(options.out / one["name"])
 
 
 def _options() -> argparse.Namespace:
@@ -94,14 +126,20 @@ def say(text: str) -> None:
 
 
 def _run_child(
-    one: dict[str, Any], options: argparse.Namespace, limit_s: float, left_s: float
+    one: dict[str, Any],
+    options: argparse.Namespace,
+    limit_s: float,
+    left_s: float,
+    children: list[subprocess.Popen[bytes]],
 ) -> None:
     """One configuration in a session of its own; nothing of it is left when this returns."""
     say(f"{one['name']}: begins, limit {limit_s:.0f} s")
     command = [sys.executable, __file__, str(options.sitting), str(options.out)]
     command += ["--only", one["name"], "--limit", str(limit_s), "--left", str(left_s)]
     command += ["--processes", str(options.processes)]
-    child = subprocess.Popen(command, start_new_session=True)
+    gpus = {"CUDA_VISIBLE_DEVICES": one["gpus"]} if "gpus" in one else {}
+    child = subprocess.Popen(command, start_new_session=True, env={**os.environ, **gpus})
+    children.append(child)
     try:
         code = child.wait(limit_s)
         say(f"{one['name']}: ended with {code}")
@@ -195,7 +233,8 @@ class _Configuration:
         args = {**fleet.engine.args, **self.one.get("args", {})}
         if any("profile" in load for load in self.one["loads"]):
             args["profiler_config"] = self._profiler_config()
-        engine = fleet.engine.model_copy(update={"args": args})
+        env = {**fleet.engine.env, **self.one.get("env", {})}
+        engine = fleet.engine.model_copy(update={"args": args, "env": env})
         hardware = fleet.hardware.model_copy(update=self.one.get("hardware", {}))
         model = self.one.get("model")
         if model:
@@ -291,7 +330,8 @@ class _Configuration:
 
 def _load_name(load: dict[str, Any]) -> str:
     kind = "profile" if "profile" in load else "load"
-    return f"{kind}-{load['input_tokens']}-{load['output_tokens']}-c{load['concurrency']}"
+    name = f"{kind}-{load['input_tokens']}-{load['output_tokens']}-c{load['concurrency']}"
+    return f"{name}-r{load['repetition']}" if "repetition" in load else name
 
 
 def _profiler(at: Served, folder: Path, over: threading.Event) -> Callable[[Counters], None]:

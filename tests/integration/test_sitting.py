@@ -32,7 +32,8 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         ],
     }
     late = {**both, "name": "late", "limit_s": 1}
-    plan = {"configurations": [both, late, {**both, "name": "no-time", "needs_s": 9999}]}
+    beside = {**both, "name": "beside", "gpus": "0,1", "loads": both["loads"][1:]}
+    plan = {"configurations": [[both, beside], late, {**both, "name": "no-time", "needs_s": 9999}]}
     (tmp_path / "sitting.yaml").write_text(yaml.safe_dump(plan))
     done = subprocess.run(
         [sys.executable, SITTING, tmp_path / "sitting.yaml", tmp_path / "out", "--processes", "1"],
@@ -46,7 +47,12 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     assert done.stdout.rstrip().endswith("sitting over")
 
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
-    assert [json.loads(line)["load"] for line in lines] == ["load-64-16-c8", "load-64-16-c4"]
+    loads = [(one["configuration"], one["load"]) for one in map(json.loads, lines)]
+    assert sorted(loads) == [
+        ("beside", "load-64-16-c4"),
+        ("both", "load-64-16-c4"),
+        ("both", "load-64-16-c8"),
+    ]
     for name in ("load-64-16-c8", "load-64-16-c4"):
         run = load_run(tmp_path / "out" / "both" / name)
         assert run.simulated
