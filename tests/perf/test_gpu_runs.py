@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -16,11 +17,10 @@ from headrace.perf.memory import plan_memory
 from headrace.scheduler.scheduler import Scheduler
 from headrace.scheduler.sequence import Sequence
 from headrace.scheduler.spec import SchedulerSpec
-from headrace.validation.runs import case_of_run
 from tests.perf.test_memory import BF16, BF16_MTP, SEED
 
 CONSTANTS = load_constants()
-H100 = Path(__file__).parents[2] / "benchmarks/gpu/results/2026-11-24-h100/tuned"
+SCRIPT = Path(__file__).parents[2] / "scripts/fit_gpu_runs.py"
 CAPTURED = replace(BF16, captured=(8, 64, 256, 512, 768, 1024))
 
 
@@ -61,11 +61,17 @@ def test_offline_runs_on_an_h200_ramp_and_tail_included(
     assert clock_s == pytest.approx(seconds, rel=0.10)
 
 
-@pytest.mark.parametrize("in_flight", [16, 96, 320])
-def test_served_loads_on_an_h100(in_flight: int) -> None:
-    """Row-wise FP8 through the server; these rows were fitted to."""
-    folder = H100 / f"load-1024-512-c{in_flight}"
-    case = case_of_run(folder, CONSTANTS, model="headrace/Qwen3.5-27B-FP8-rowwise")
-    predicted = case.predict(CONSTANTS)
-    assert predicted.tpot_ms == pytest.approx(case.measured.tpot_ms, rel=0.02)
-    assert predicted.total_tok_s == pytest.approx(case.measured.total_tok_s, rel=0.10)
+@pytest.mark.compute
+def test_served_loads_on_h100_each_by_constants_fitted_without_it() -> None:
+    """Every valid load under benchmarks/gpu/results, row-wise and block-wise FP8."""
+    script = run_path(str(SCRIPT))
+    errors, fitted, with_values = script["errors"], script["fitted"], script["with_values"]
+    cases = script["measured_cases"](CONSTANTS)
+    assert len(cases) >= 11
+    values = fitted(cases, CONSTANTS, script["START"])
+    for index, case in enumerate(cases):
+        rest = cases[:index] + cases[index + 1 :]
+        without = with_values(CONSTANTS, fitted(rest, CONSTANTS, values))
+        assert abs(errors([case], without)).max() < 0.10, case.id
+    packaged = errors(cases, CONSTANTS)
+    assert packaged == pytest.approx(errors(cases, with_values(CONSTANTS, values)), abs=0.002)

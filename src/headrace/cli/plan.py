@@ -261,5 +261,6 @@ def short_lever(lever: str) -> str:
         "max_num_seqs": "seqs",
         "max_num_batched_tokens": "batched",
         "max_model_len": "len",
+        "captured": "graphs",
     }
     return names.get(lever, lever)

@@ -10,6 +10,7 @@ from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, Step
 from headrace.perf.gemm import Floats
+from headrace.perf.gemm_kernels import load_gemm_kernels
 from headrace.perf.graphs import captured_tokens
 from headrace.perf.kernels import TOKENS
 from headrace.perf.operators import TOKEN_GRID, Operators, count
@@ -34,16 +35,15 @@ def assemble(
 ) -> StepModel:
     """Operators of one replica, with the step's overheads and the engine's host around them."""
     kappa, o, mtp_depth = calibration.kernel_time, operators, config.mtp_depth
-    large_gemm = calibration.large_gemm or step.large_gemm
-    large = np.where(TOKEN_GRID >= LARGE_TOKENS, large_gemm, 1.0)
+    grid, gemm_s, head_s = _gemms(o, step, calibration)
     launches_s = o.gemms * step.gemm_extra_s + step.moe_launches * o.moe_launch_s
     latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
     return StepModel(
         verified=1 + mtp_depth,
-        grid=TOKENS,
-        gemm_s=tuple((kappa * (large * o.gemm_s + o.moe_s + launches_s)).tolist()),
-        head_s=tuple((kappa * o.head_s).tolist()),
+        grid=grid,
+        gemm_s=tuple((kappa * (gemm_s + launches_s)).tolist()),
+        head_s=tuple((kappa * head_s).tolist()),
         sample_s_per_row=kappa * o.sample_s_per_row,
         attention_s=0.0,
         attention_s_per_context_token=kappa * o.attention_s_per_context_token,
@@ -59,8 +59,22 @@ def assemble(
         host_s_per_sequence=calibration.sequence_s,
         mixed_s=calibration.mixed_s,
         launch_s=calibration.launch_s,
+        unpadded_gemm=calibration.unpadded_gemm,
         captured=captured_tokens(config),
     )
+
+
+def _gemms(
+    o: Operators, step: Step, calibration: Calibration
+) -> tuple[tuple[float, ...], Floats, Floats]:
+    """Numbers of tokens, and seconds there of the layers' GEMMs and of the LM head."""
+    if calibration.gemm is not None:
+        kernel = load_gemm_kernels()[calibration.gemm]
+        moe_s, head_s = (np.interp(kernel.grid, TOKENS, each) for each in (o.moe_s, o.head_s))
+        return kernel.grid, kernel.seconds(o.gemm_s) + moe_s, head_s
+    large_gemm = calibration.large_gemm or step.large_gemm
+    large = np.where(TOKEN_GRID >= LARGE_TOKENS, large_gemm, 1.0)
+    return TOKENS, large * o.gemm_s + o.moe_s, o.head_s
 
 
 def _line(seconds: Floats) -> tuple[float, float]:

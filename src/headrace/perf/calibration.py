@@ -46,6 +46,11 @@ class Calibration(BaseModel):
     large_gemm: float | None = Field(None, gt=0)
     """Time of GEMMs from 512 tokens on, of the tables', where a profile says another than
     `constants.toml` does for all engines."""
+    gemm: str | None = None
+    """The kernel in `gemm_kernels.toml` that this engine takes instead of the tables' own."""
+    unpadded_gemm: float = Field(1.0, ge=1)
+    """Time of the GEMMs of a step that no CUDA graph pads, over that of padded ones: a kernel may
+    want a multiple of so many tokens, and take another way without."""
     request_s: float = Field(0.0, ge=0)
     """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
     draft_launch_s: float = Field(0.0, ge=0)

@@ -17,6 +17,9 @@ CEILING = 512
 COARSE = 16
 """Distance of the sizes from 256 tokens on; below it is half of that."""
 
+PROMPT_SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96, *range(128, 256, 32), *range(256, 4097, 256))
+"""Sizes that cover steps with a few prompts too, at the multiples that GEMM kernels like."""
+
 
 def captured_tokens(config: EngineConfig) -> tuple[float, ...]:
     """The token counts that are captured, ascending; none where graphs are off."""

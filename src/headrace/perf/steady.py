@@ -196,21 +196,30 @@ def _steps(
         return _Step(sum(parts.values()), parts)
 
     mixed = step(tokens)
-    if mixed.parts["launch"] > 0 and prompt < tokens:
-        mixed = _one_or_more(step, prompt, tokens, chunks)
+    if prompt < tokens and (mixed.parts["launch"] > 0 or _captured(model, decoding, prompt)):
+        mixed = _by_prompts(step, prompt, tokens, chunks)
     return step(0.0), mixed, share
 
 
-def _one_or_more(
+def _captured(model: StepModel, decoding: float, prompt: float) -> bool:
+    """Whether a step with one prompt runs in a CUDA graph, padded to its size."""
+    tokens = decoding * model.verified + prompt
+    return bool(model.captured) and tokens <= model.captured[-1]
+
+
+def _by_prompts(
     step: Callable[[float], _Step], prompt: float, tokens: float, chunks: float
 ) -> _Step:
-    """The mean of steps with one prompt and with more, of `tokens` prompt tokens on average.
+    """The mean of steps with one, two and more prompts, of `tokens` prompt tokens on average.
 
-    Where launches bound a step with one prompt and kernels one with several, the mean of their
-    times is longer than the time of the mean step.
+    The time of a step is not linear in its tokens: launches bound a step with one prompt and
+    kernels one with several, and CUDA graphs pad each to a size of its own.
     """
-    one = chunks * math.exp(-chunks) / (1 - math.exp(-chunks))
-    more = step((tokens - one * prompt) / (1 - one))
-    single = step(prompt)
-    parts = {k: one * single.parts[k] + (1 - one) * more.parts[k] for k in single.parts}
+    some = 1 - math.exp(-chunks)
+    one = chunks * math.exp(-chunks) / some
+    two = one * chunks / 2
+    more = max(1 - one - two, 1e-9)
+    rest = max((tokens - (one + 2 * two) * prompt) / more, prompt)
+    steps = ((one, step(prompt)), (two, step(2 * prompt)), (more, step(rest)))
+    parts = {k: sum(share * each.parts[k] for share, each in steps) for k in steps[0][1].parts}
     return _Step(sum(parts.values()), parts)

@@ -37,7 +37,7 @@ class StepModel:
 
     `captured` are the token counts that CUDA graphs were captured for: a step is padded to the
     next one. The kernels of a larger step are launched one by one, which takes the host `launch_s`:
-    the GPU waits for it where it is quicker.
+    the GPU waits for it where it is quicker. Its GEMMs take `unpadded_gemm` times as long.
     """
 
     verified: float
@@ -59,6 +59,7 @@ class StepModel:
     host_s_per_sequence: float
     mixed_s: float
     launch_s: float = 0.0
+    unpadded_gemm: float = 1.0
     captured: tuple[float, ...] = ()
 
     @classmethod
@@ -75,7 +76,7 @@ class StepModel:
         rows = decoded + batch.prefill_sequences
         mixed = batch.prefill_sequences / (batch.prefill_sequences + 0.05)
         kernels = {
-            "gemm": interpolated(self.grid, self.gemm_s, tokens),
+            "gemm": self._unpadded(tokens) * interpolated(self.grid, self.gemm_s, tokens),
             "head": interpolated(self.grid, self.head_s, rows) + self.sample_s_per_row * rows,
             "attention": self.attention_s
             + self.attention_s_per_context_token * batch.decode_context_tokens
@@ -93,10 +94,16 @@ class StepModel:
             + self.mixed_s * mixed,
         }
 
+    def _covered(self, tokens: float) -> bool:
+        """Whether a CUDA graph holds a step of so many tokens."""
+        return bool(self.captured) and tokens <= self.captured[-1]
+
+    def _unpadded(self, tokens: float) -> float:
+        return 1.0 if self._covered(tokens) else self.unpadded_gemm
+
     def _launching_s(self, tokens: float, kernels_s: float) -> float:
         """What launching the kernels takes longer than running them, without a CUDA graph."""
-        covered = self.captured and tokens <= self.captured[-1]
-        return 0.0 if covered else max(0.0, self.launch_s - kernels_s)
+        return 0.0 if self._covered(tokens) else max(0.0, self.launch_s - kernels_s)
 
     def step_s(self, batch: StepBatch) -> float:
         """Seconds that the step takes."""

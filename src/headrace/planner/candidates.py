@@ -15,6 +15,8 @@ from headrace.spec.fleet import Fleet
 MAX_NUM_SEQS = (8, 16, 32, 48, *range(64, 320, 32), *range(320, 513, 64), *range(640, 1025, 128))
 BATCHED_TOKENS = (2048, 4096, 8192, 16384, 32768)
 MTP_DEPTHS = (0, 1, 2, 3, 5)
+GRAPHS = {"captured", "max_captured", "enforce_eager"}
+"""What a file may say of CUDA graphs."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Levers:
     max_num_seqs: tuple[int, ...]
     max_num_batched_tokens: tuple[int, ...]
     max_model_len: tuple[int, ...]
+    captured: tuple[tuple[int, ...], ...] = ((),)
+    """Sizes of CUDA graphs; none: vLLM's own."""
 
     def configs(self, base: EngineConfig) -> Iterator[EngineConfig]:
         """Every combination, as changes of `base`."""
@@ -37,8 +41,17 @@ class Levers:
             yield EngineConfig(**fixed, **dict(zip(names, values, strict=True)))
 
 
-def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> Levers:
+def levers(
+    fleet: Fleet,
+    facts: ModelFacts,
+    gpu: Gpu,
+    fixed: dict[str, Any],
+    *,
+    captured: tuple[tuple[int, ...], ...] = ((),),
+) -> Levers:
     """All values of all levers for a fleet; a lever in `fixed` has that one value.
+
+    `captured` are the lists of CUDA-graph sizes to try, where the file says nothing of graphs.
 
     A longer context than the requests need costs nothing and gains nothing, so that one length is
     tried; a file's own is taken.
@@ -52,6 +65,7 @@ def levers(fleet: Fleet, facts: ModelFacts, gpu: Gpu, fixed: dict[str, Any]) -> 
         "max_num_seqs": _sequences(fleet),
         "max_num_batched_tokens": BATCHED_TOKENS,
         "max_model_len": (context,),
+        "captured": captured if fixed.keys().isdisjoint(GRAPHS) else ((),),
     }
     return Levers(**{k: (fixed[k],) if k in fixed else v for k, v in free.items()})
 

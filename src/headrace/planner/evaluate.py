@@ -81,6 +81,15 @@ class Evaluator:
         self._loads: dict[object, tuple[Floats, Load]] = {}
         self._missed: dict[int, str | None] = {}
 
+    @property
+    def knows_gemms(self) -> bool:
+        """Whether the GEMM kernels that the engine takes were measured, token count by count."""
+        facts, version = self.facts, self.fleet.engine.version
+        calibration = self.constants.calibration_of(
+            version, facts.family, self.gpu.name, facts.weights_dtype
+        )
+        return calibration.gemm is not None
+
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""
         captured = captured_tokens(config)

@@ -32,6 +32,7 @@ LEVER_WORDS: dict[str, str] = {
     "state_dtype": "recurrent state",
     "mtp_depth": "MTP depth",
     "max_num_batched_tokens": "max_num_batched_tokens",
+    "captured": "CUDA graphs",
 }
 
 
@@ -50,7 +51,8 @@ def why(found: Found) -> list[str]:
     given_by = "set by the file" if planned else "the file's, or vLLM's default"
     for lever in LEVER_WORDS:
         if lever in fixed:
-            lines.append(f"{LEVER_WORDS[lever]} {getattr(chosen.config, lever)}: {given_by}")
+            own = _value(getattr(chosen.config, lever))
+            lines.append(f"{LEVER_WORDS[lever]} {own}: {given_by}")
         else:
             lines += _lever(lever, found.full, found.searched)
     if chosen.config.state_dtype == "bfloat16":
@@ -136,8 +138,16 @@ def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:
     if not others:
         return []
     ranked = sorted(others.items(), key=lambda other: -other[1])
-    words = ", ".join(f"{value} {100 * change:+.1f} %" for value, change in ranked)
-    return [f"{LEVER_WORDS[lever]} {own}; tok/s at best with {words}"]
+    words = ", ".join(f"{_value(value)} {100 * change:+.1f} %" for value, change in ranked)
+    return [f"{LEVER_WORDS[lever]} {_value(own)}; tok/s at best with {words}"]
+
+
+def _value(value: Any) -> str:
+    return _graphs(value) if isinstance(value, tuple) else str(value)
+
+
+def _graphs(captured: tuple[int, ...]) -> str:
+    return f"{len(captured)} sizes up to {captured[-1]} tokens" if captured else "vLLM's own"
 
 
 def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
@@ -229,4 +239,6 @@ def shown(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
         levers["state_dtype"] = config.state_dtype
     if facts.mtp_layers:
         levers["mtp_depth"] = config.mtp_depth
+    if config.captured:
+        levers["captured"] = config.captured[-1]
     return levers

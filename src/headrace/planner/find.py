@@ -11,6 +11,7 @@ from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
+from headrace.perf.graphs import PROMPT_SIZES
 from headrace.planner import sizing
 from headrace.planner.candidates import Levers, levers
 from headrace.planner.evaluate import Candidate, Evaluator
@@ -56,11 +57,17 @@ def _best(evaluator: Evaluator) -> tuple[Candidate, Searched, dict[str, Any]]:
 
 def _searched(evaluator: Evaluator) -> tuple[Levers, Searched, dict[str, Any]]:
     base, fixed = base_config(evaluator.fleet, evaluator.facts, evaluator.gpu)
-    wanted = levers(evaluator.fleet, evaluator.facts, evaluator.gpu, fixed)
+    wanted = levers_of(evaluator, fixed)
     searched = search(evaluator, wanted.configs(base))
     if not searched.feasible:
         raise InfeasibleError(_nothing_feasible(searched), hint=_what_would_help(searched))
     return wanted, searched, fixed
+
+
+def levers_of(evaluator: Evaluator, fixed: dict[str, Any]) -> Levers:
+    """What is searched; sizes of CUDA graphs only where there is something to choose them by."""
+    captured = ((), PROMPT_SIZES) if evaluator.knows_gemms else ((),)
+    return levers(evaluator.fleet, evaluator.facts, evaluator.gpu, fixed, captured=captured)
 
 
 def _refined(

@@ -66,6 +66,7 @@ def plainness(candidate: Candidate) -> tuple[float, ...]:
         config.max_model_len,
         abs(config.max_num_batched_tokens - 8192),
         config.kv_dtype != "bf16",
+        len(config.captured),
         candidate.steady.tpot_s,
         config.max_num_seqs,
     )

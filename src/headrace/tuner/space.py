@@ -13,10 +13,9 @@ from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
-from headrace.planner.candidates import levers
 from headrace.planner.checkpoints import Checkpoint
 from headrace.planner.evaluate import Candidate, Evaluator, trimmed
-from headrace.planner.find import base_config
+from headrace.planner.find import base_config, levers_of
 from headrace.planner.plan import Plan
 from headrace.planner.search import plainness
 from headrace.spec.fleet import Fleet
@@ -28,6 +27,7 @@ LEVERS = (
     "mtp_depth",
     "max_num_seqs",
     "max_num_batched_tokens",
+    "captured",
 )
 FEWER_SEQUENCES = 2
 """Of the values of max_num_seqs the best predicted ones that are tried, for each combination."""
@@ -124,7 +124,7 @@ def _candidates(evaluator: Evaluator) -> Iterator[Candidate]:
     """The best few of max_num_seqs for each combination of the other levers."""
     fleet = evaluator.fleet
     base, fixed = base_config(fleet, evaluator.facts, evaluator.gpu)
-    wanted = levers(fleet, evaluator.facts, evaluator.gpu, fixed)
+    wanted = levers_of(evaluator, fixed)
     wanted = replace(wanted, max_model_len=wanted.max_model_len[:1])
     groups: dict[EngineConfig, dict[EngineConfig, Candidate]] = {}
     for config in wanted.configs(base):

@@ -115,7 +115,10 @@ def _levers(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
 
 
 def _capture(config: EngineConfig) -> dict[str, Any]:
-    """A CUDA graph for the fullest decode step, where vLLM's own sizes end below it."""
+    """The sizes that were chosen, or one for the fullest decode step where vLLM's own end below."""
+    if config.captured:
+        fitting = [size for size in config.captured if size <= config.max_num_batched_tokens]
+        return {"cudagraph_capture_sizes": fitting}
     largest = covering(config.max_num_seqs, config.mtp_depth, config.max_num_batched_tokens)
     return {"max_cudagraph_capture_size": largest} if largest else {}
 

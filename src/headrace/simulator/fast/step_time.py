@@ -30,6 +30,7 @@ SCALARS = (
     "host_s_per_sequence",
     "mixed_s",
     "launch_s",
+    "unpadded_gemm",
 )
 (
     VERIFIED,
@@ -48,6 +49,7 @@ SCALARS = (
     HOST_SEQUENCE,
     MIXED,
     LAUNCH,
+    UNPADDED_GEMM,
 ) = range(len(SCALARS))
 """Where each stands in a row of scalars."""
 CURVES = ("grid", "gemm_s", "head_s")
@@ -133,6 +135,8 @@ def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
     tokens = padded(sizes, decoded + prompt)
     rows = decoded + prompts
     total = interpolated(grid, times.curves[model, 1], points, tokens)
+    if tokens > sizes[-1]:
+        total *= c[UNPADDED_GEMM]
     total += interpolated(grid, times.curves[model, 2], points, rows) + c[SAMPLE] * rows
     total += c[ATTENTION] + c[ATTENTION_CONTEXT] * context + c[PREFILL_ATTENTION] * prompt_context
     total += c[STATE] * decoding + c[PREFILL_STATE] * prompt

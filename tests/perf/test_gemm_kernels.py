@@ -1,0 +1,85 @@
+"""GEMM kernels whose time jumps with the tokens, and graphs that pad to where it is low."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.cli.plan import plan_for
+from headrace.engines.vllm.args import engine_args
+from headrace.hardware.load import load_gpu
+from headrace.models.facts import ModelFacts
+from headrace.perf.assemble import step_model
+from headrace.perf.constants import load_constants
+from headrace.perf.gemm_kernels import load_gemm_kernels
+from headrace.perf.kernels import TOKENS
+from headrace.perf.step import StepBatch
+from headrace.spec.fleet import Fleet
+from tests.perf.test_memory import BF16
+
+CONSTANTS = load_constants()
+
+
+def test_a_kernel_gives_what_was_measured_at_its_own_tokens_and_goes_on_beyond() -> None:
+    for kernel in load_gemm_kernels().values():
+        seconds = kernel.seconds(np.array(TOKENS))
+        assert seconds[kernel.grid.index(512.0)] == pytest.approx(
+            512 * kernel.ratio[kernel.tokens.index(512.0)]
+        )
+        assert kernel.grid[-1] == TOKENS[-1]
+        assert list(kernel.grid) == sorted(set(kernel.grid))
+
+
+def test_calibrations_name_kernels_that_exist() -> None:
+    named = {calibration.gemm for calibration in CONSTANTS.calibration} - {None}
+    assert named <= load_gemm_kernels().keys()
+    assert named
+
+
+def test_more_sequences_can_take_less_time_where_a_graph_pads_to_a_whole_tile(
+    qwen27b: ModelFacts,
+) -> None:
+    facts = replace(qwen27b, weights_dtype="fp8_channel")
+    bare = step_model(facts, load_gpu("H100"), replace(BF16, captured=(320,)), CONSTANTS)
+    tiled = replace(bare, captured=(512.0,))
+    batch = StepBatch(320, 320 * 1280)
+    assert tiled.parts(batch)["gemm"] < 0.8 * bare.parts(batch)["gemm"]
+
+
+def test_a_step_outside_of_graphs_pays_for_its_odd_number_of_tokens(qwen27b: ModelFacts) -> None:
+    model = step_model(qwen27b, load_gpu("H100"), replace(BF16, captured=(64,)), CONSTANTS)
+    padded = replace(model, captured=(1152.0,))
+    batch = StepBatch(128, 128 * 1280, 1024, 1, 1024 * 512)
+    assert model.unpadded_gemm > 2
+    ratio = model.parts(batch)["gemm"] / padded.parts(batch)["gemm"]
+    assert ratio == pytest.approx(model.unpadded_gemm)
+
+
+def planned(gpu: str, **args: Any) -> dict[str, Any]:
+    fleet = Fleet.model_validate(
+        {
+            "model": "headrace/Qwen3.5-27B-FP8-rowwise",
+            "hardware": {"gpu": gpu},
+            "engine": {"version": "0.26.0", "args": {"max_num_seqs": 256, **args}},
+        }
+    )
+    return plan_for(fleet).chosen.engine_args
+
+
+def test_the_plan_captures_steps_with_prompts_where_the_kernel_is_known() -> None:
+    sizes = planned("H100")["cudagraph_capture_sizes"]
+    assert {256, 1280, 2304} <= set(sizes)
+    assert "cudagraph_capture_sizes" not in planned("B200")
+    assert planned("H100", cudagraph_capture_sizes=[64, 256])["cudagraph_capture_sizes"] == [
+        64,
+        256,
+    ]
+    assert "cudagraph_capture_sizes" not in planned("H100", max_cudagraph_capture_size=512)
+
+
+def test_sizes_beyond_the_token_budget_are_not_asked_for(qwen27b: ModelFacts) -> None:
+    config = replace(BF16, captured=(64, 2048, 4096), max_num_batched_tokens=2048)
+    assert engine_args(config, qwen27b)["cudagraph_capture_sizes"] == [64, 2048]
