@@ -104,6 +104,8 @@ def _print(
         "chunks_per_cpu_s": client.chunks_per_cpu_s,
         "us_per_chunk": 1e6 / client.chunks_per_cpu_s,
         "client_lag_ms": client.lag_ms.model_dump(),
+        "kernel_timed": client.kernel_timed,
+        "vague": client.vague,
         "rss_kb_per_stream": memory.bytes / 1024 / options.streams,
         "rss_mb": memory.bytes / 2**20,
         "truth_ms": {"ttft": options.ttft_ms, "itl": options.itl_ms},

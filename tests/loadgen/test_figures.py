@@ -14,6 +14,7 @@ from headrace.loadgen.run import summarize
 from headrace.loadgen.schedule import Phase
 from headrace.loadgen.simulated import GIVEN_UP, fell_behind
 from headrace.loadgen.spec import make_spec
+from headrace.loadgen.trail import TICK_FIELDS
 from headrace.loadgen.window import find_window, mean_running, most_running
 
 W, M, F = Phase.WARMUP, Phase.MEASURED, Phase.FILL
@@ -34,12 +35,13 @@ def records(*rows: tuple[Phase, End, float, float, float, float]) -> Records:
         row["chunks"], row["gap_start"] = 5, len(gaps)
         if ok and phase is M:
             gaps += [(last - first) / 4] * 4
-    ticks = np.array([[0.0, 0.0, 0, 2, 0, 0], [10.0, 5.0, 1000, 2, 5, 1]])
+    ticks = np.array([[0.0, 0.0, 0, 2, 0, 0, 0, 0], [10.0, 5.0, 1000, 2, 5, 1, 0, 0]])
     lags = np.array([[1.0, 0.001], [5.0, 0.003], [11.0, 9.0]])
     gaps_s = [np.array(gaps, np.float32)]
     return Records(made, np.zeros(len(rows), np.intp), gaps_s, [ticks], [lags])
 
 
+UNTIMED, VAGUE = TICK_FIELDS.index("untimed"), TICK_FIELDS.index("vague")
 NAN = float("nan")
 ROWS = (
     (W, End.OK, 0.0, 1.0, 1.5, 2.0),
@@ -176,7 +178,13 @@ def test_reasons_against_a_run() -> None:
 def test_a_late_or_busy_client_makes_the_run_invalid() -> None:
     late = records(*STEADY)
     late.lags[0][1, 1] = 0.5
-    assert "client was late" in reasons(late)
+    assert reasons(late) == ""
+    assert "client was late: lag" in reasons(late, concurrency=None, request_rate=2.0)
+    late.ticks[0][1, UNTIMED] = 20
+    assert "client was late: lag" in reasons(late)
+    merged = records(*STEADY)
+    merged.ticks[0][1, VAGUE] = 20
+    assert "2.0% of the chunks merged" in reasons(merged)
     busy = records(*STEADY)
     busy.ticks[0][1, 1] = 9.9
     assert "99% of its processor" in reasons(busy)

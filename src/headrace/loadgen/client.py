@@ -43,6 +43,10 @@ class Owner(Protocol):
     """Who sends requests over streams, and is told how they end."""
 
     chunks: int
+    untimed: int
+    """Chunks timed when they were read, because the kernel did not say when they came, and"""
+    vague: int
+    """those whose time is not known well (see drain)."""
     simulated: bool
     chat: bool
     exact: bool
@@ -58,6 +62,19 @@ class Owner(Protocol):
 
     def stale(self, stream: Stream, request: Request) -> None:
         """The server had closed the kept-alive connection before it saw the request."""
+
+
+class Transport(Protocol):
+    """What carries a stream: a line of the drain, or a transport of the event loop."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send it, or keep it until there is room."""
+
+    def abort(self) -> None:
+        """Close at once; `connection_lost` follows in the loop's next round."""
+
+    def get_extra_info(self, name: str, /) -> Any:
+        """The `socket`."""
 
 
 class Stream(Exchange, asyncio.Protocol):
@@ -79,7 +96,7 @@ class Stream(Exchange, asyncio.Protocol):
         self._owner = owner
         self._parser: Any = httptools.HttpResponseParser(self)
         self._sse = SseParser()
-        self._transport: asyncio.Transport | None = None
+        self._transport: Transport | None = None
         self._served = 0
         self._now = 0.0
         self.usable = False
@@ -123,11 +140,11 @@ class Stream(Exchange, asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # --- asyncio
+    # --- what the transport calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport | Transport) -> None:
         """The connection can take its first request."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = cast("Transport", transport)
         self.usable = True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -154,11 +171,16 @@ class Stream(Exchange, asyncio.Protocol):
         return End.CUT_STREAM if self.first_s else End.RESET
 
     def data_received(self, data: bytes) -> None:
+        """Bytes that the event loop has read just now."""
+        chunks = self._owner.chunks
+        self.received(data, perf_counter())
+        self._owner.untimed += self._owner.chunks - chunks
+
+    def received(self, data: bytes, now: float) -> None:
         """Bytes of the response, cut anywhere: the short cuts where they are safe, else `_parse`.
 
-        All chunks of one packet came at one time, the one at which it was read.
+        All chunks of one packet came at one time, `now`.
         """
-        now = perf_counter()
         if self._short:
             size = len(data)
             opening = OPENINGS[size] if size <= LARGEST else NONE

@@ -70,7 +70,7 @@ class Watch:
 
     def _over(self) -> bool:
         if self.spec.requests is not None:
-            return self.crew.total(Field.LEFT) == 0 and time.perf_counter() > self.start_s + 0.2
+            return not any(self.crew.values(Field.LEFT))
         warm_s = self._warm_s()
         assert self.spec.duration_s is not None
         return warm_s is not None and time.perf_counter() >= warm_s + self.spec.duration_s

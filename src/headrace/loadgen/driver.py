@@ -11,6 +11,8 @@ from typing import Any
 
 from headrace.loadgen.addresses import Addresses
 from headrace.loadgen.client import Stream
+from headrace.loadgen.drain import HERE, Drain
+from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.exchange import Request, Usage
 from headrace.loadgen.failure import End, end_name
 from headrace.loadgen.job import Job
@@ -36,7 +38,7 @@ class Driver(ABC):
         self.source = make_source(job)
         self.chat = job.traffic.chat
         self.exact = job.traffic.ignore_eos
-        self.chunks = 0
+        self.chunks = self.untimed = self.vague = 0
         self.simulated = False
         self.warm_s = 0.0
         self.warm_left = 0
@@ -44,6 +46,7 @@ class Driver(ABC):
         self.stopping = False
         self._heads = heads
         self._trail = trail
+        self._drain = Drain(self) if HERE else None
         self._streams: set[Stream] = set()
         self._unswept: list[Stream] = []
         self._opening: dict[asyncio.Task[None], Request] = {}
@@ -125,6 +128,8 @@ class Driver(ABC):
 
     async def _connect_to(self, url: int, address: str) -> Stream:
         endpoint = self.job.endpoints[url]
+        if self._drain is not None and not endpoint.tls:
+            return await self._line_to(self._drain, endpoint, address)
         options: dict[str, Any] = {}
         if endpoint.tls:
             options = {"ssl": self._tls, "server_hostname": endpoint.host}
@@ -137,6 +142,15 @@ class Driver(ABC):
             _, stream = await loop.create_connection(
                 lambda: Stream(self), address, endpoint.port, **options
             )
+        return stream
+
+    async def _line_to(self, drain: Drain, endpoint: Endpoint, address: str) -> Stream:
+        stream = Stream(self)
+        if endpoint.socket:
+            await drain.connect(socket.AF_UNIX, endpoint.socket, stream)
+        else:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            await drain.connect(family, (address, endpoint.port), stream)
         return stream
 
     def _unconnected(self, request: Request, began_s: float, end: End, text: str) -> None:
@@ -228,6 +242,8 @@ class Driver(ABC):
         Each call looks at some of the streams, at all of them in SWEEPS calls: thousands at once
         would make the chunks wait that come meanwhile.
         """
+        if self._drain is not None:
+            self._drain.read()
         now = perf_counter()
         if not self._unswept:
             self._unswept = list(self._streams)
@@ -279,3 +295,5 @@ class Driver(ABC):
             self._account(request, End.CUT, now)
         for stream in list(self._streams):
             stream.fail(End.CUT)
+        if self._drain is not None:
+            self._drain.close()

@@ -57,6 +57,7 @@ ROW_DTYPE = np.dtype(
     ]
 )
 TIMELINE_S = 0.25
+TIMELINE_FIELDS = ("chunks", "running", "completed", "failed")
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,10 @@ def write_timeline(records: Records, path: Path) -> None:
     chunks, tokens = (int(records.rows[n][done].sum()) for n in ("chunks", "output_tokens"))
     last_s = max((float(t[-1, 0]) for t in records.ticks if len(t)), default=0.0)
     edges = np.arange(0.0, max(last_s, TIMELINE_S) + 1e-9, TIMELINE_S)
-    sums = {name: _sampled(records, name, edges) for name in TICK_FIELDS[2:]}
+    sums = {name: _sampled(records, name, edges) for name in TIMELINE_FIELDS}
     rate = np.diff(sums["chunks"]) / TIMELINE_S * (tokens / chunks if chunks else 1.0)
     columns: dict[str, npt.NDArray[np.generic]] = {"at_s": edges[1:], "output_tok_s": rate}
-    columns |= {
-        n: np.rint(sums[n][1:]).astype(np.int64) for n in ("running", "completed", "failed")
-    }
+    columns |= {n: np.rint(sums[n][1:]).astype(np.int64) for n in TIMELINE_FIELDS[1:]}
     write_parquet(columns, "at_s, output_tok_s, running, completed, failed", "order by at_s", path)
 
 

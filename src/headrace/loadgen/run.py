@@ -199,7 +199,7 @@ def summarize(
         failed=failed,
         duration_s=window.duration_s,
         cpu_shares=shares,
-        lag_p99_ms=client.lag_ms.p99,
+        client=client,
         latency=latency,
         concurrency_mean=mean,
         **_told(records, window),
@@ -267,13 +267,18 @@ def _requests(records: Records, window: Window, examples: dict[str, str]) -> Req
 def _client(records: Records, window: Window) -> tuple[Client, list[float]]:
     """What the load generator spent, and each worker's share of a processor in the window."""
     cpu_s = metrics.spent(records, "cpu_s", window)
-    chunks = round(sum(metrics.spent(records, "chunks", window)))
+    chunks, untimed, vague = (
+        round(sum(metrics.spent(records, field, window)))
+        for field in ("chunks", "untimed", "vague")
+    )
     client = Client(
         processes=len(cpu_s),
         cpu_s=sum(cpu_s),
         chunks=chunks,
         chunks_per_cpu_s=chunks / sum(cpu_s) if sum(cpu_s) > 0 else 0.0,
         lag_ms=metrics.lag(records, window),
+        kernel_timed=1 - untimed / chunks if chunks else 0.0,
+        vague=vague / chunks if chunks else 0.0,
     )
     span_s = window.duration_s
     return client, [spent / span_s if span_s > 0 else 0.0 for spent in cpu_s]

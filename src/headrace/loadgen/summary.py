@@ -121,6 +121,11 @@ class Client(_Part):
     chunks: int
     chunks_per_cpu_s: float
     lag_ms: Lag
+    kernel_timed: float = 0.0
+    """Share of the chunks that count from when the kernel received them; all others count from
+    when they were read."""
+    vague: float = 0.0
+    """Share of the chunks of which it is not known to 11 ms when they came."""
 
 
 class Goodput(_Part):

@@ -15,7 +15,10 @@ COUNTS = (
     *("chunks", "reasoning_chunks", "tool_chunks"),
 )
 TIMES = (*("scheduled_s", "sent_s", "first_token_s", "first_content_s", "last_token_s", "done_s"),)
-TICK_FIELDS = ("at_s", "cpu_s", "chunks", "running", "completed", "failed")
+TICK_FIELDS = (
+    *("at_s", "cpu_s", "chunks", "running", "completed", "failed"),
+    *("untimed", "vague"),
+)
 ROWS, GAPS, TICKS, LAGS = "rows", "gaps", "ticks", "lags"
 MISSING = float("nan")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.loadgen.spec import BenchSpec
-from headrace.loadgen.summary import Latency
+from headrace.loadgen.summary import Client, Latency
 
 CPU_SHARE_MAX = 0.95
 """A worker that uses more of its processor than this was the bottleneck."""
@@ -13,12 +13,18 @@ CPU_WINDOW_MIN_S = 1.0
 """Shorter windows say nothing about processor use: it is sampled four times a second."""
 LAG_P99_MAX_MS = 20.0
 LAG_ITL_SHARE_MAX = 0.25
-"""The client's lag p99 may be the larger of the two: 20 ms, or this share of the ITL median."""
+"""The client's lag p99 may be the larger of the two: 20 ms, or this share of the ITL median.
+It counts where chunks are timed as they are read, and with a rate, whose requests it delays."""
+KERNEL_TIMED_MIN = 0.99
+"""With this share of the chunks timed by the kernel, the client may read them late,"""
+VAGUE_SHARE_MAX = 0.01
+"""unless so many had merged by then that percentiles could be off."""
 CONCURRENCY_TOLERANCE = 0.02
 """How far the mean number of requests in flight may be from the asked one."""
 FAILED_SHARE_MAX = 0.01
 INPUT_TOLERANCE = 0.01
 """How far the mean prompt length that the server counted may be from the asked one."""
+REMEDY = "raise --processes, or free processors for it"
 WINDOW_MIN_S = 0.05
 TOKENS_PER_CHUNK_MIN = 0.98
 """Chunks bring a token or more each; a few empty ones are no reason against a run."""
@@ -32,7 +38,7 @@ class Evidence:
     failed: int
     duration_s: float
     cpu_shares: list[float]
-    lag_p99_ms: float
+    client: Client
     latency: Latency | None
     concurrency_mean: float
     input_tokens: int
@@ -53,7 +59,7 @@ def invalid_reasons(spec: BenchSpec, seen: Evidence) -> list[str]:
         return [*reasons, _nothing(seen)]
     if seen.failed > FAILED_SHARE_MAX * asked:
         reasons.append(f"{seen.failed} of {asked} requests failed ({seen.failed / asked:.1%})")
-    return reasons + _window(spec, seen) + _client(seen) + _load(spec, seen)
+    return reasons + _window(spec, seen) + _client(spec, seen) + _load(spec, seen)
 
 
 def _nothing(seen: Evidence) -> str:
@@ -73,7 +79,7 @@ def _window(spec: BenchSpec, seen: Evidence) -> list[str]:
     return []
 
 
-def _client(seen: Evidence) -> list[str]:
+def _client(spec: BenchSpec, seen: Evidence) -> list[str]:
     reasons = []
     busiest = max(seen.cpu_shares, default=0.0)
     if seen.duration_s >= CPU_WINDOW_MIN_S and busiest > CPU_SHARE_MAX:
@@ -81,14 +87,26 @@ def _client(seen: Evidence) -> list[str]:
             f"the client was the bottleneck: a worker used {busiest:.0%} of its processor; "
             "raise --processes"
         )
+    timed = not spec.open_loop and seen.client.kernel_timed >= KERNEL_TIMED_MIN
+    return reasons + (_merged(seen) if timed else _late(seen))
+
+
+def _merged(seen: Evidence) -> list[str]:
+    vague = seen.client.vague
+    if vague <= VAGUE_SHARE_MAX:
+        return []
+    return [
+        f"the client was late: {vague:.1%} of the chunks merged before they were read; {REMEDY}"
+    ]
+
+
+def _late(seen: Evidence) -> list[str]:
     itl_ms = seen.latency.itl.p50 if seen.latency else 0.0
     limit_ms = max(LAG_P99_MAX_MS, LAG_ITL_SHARE_MAX * itl_ms)
-    if seen.lag_p99_ms > limit_ms:
-        reasons.append(
-            f"the client was late: lag p99 {seen.lag_p99_ms:.0f} ms is over {limit_ms:.0f} ms; "
-            "raise --processes, or free processors for it"
-        )
-    return reasons
+    late_ms = seen.client.lag_ms.p99
+    if late_ms <= limit_ms:
+        return []
+    return [f"the client was late: lag p99 {late_ms:.0f} ms is over {limit_ms:.0f} ms; {REMEDY}"]
 
 
 def _load(spec: BenchSpec, seen: Evidence) -> list[str]:

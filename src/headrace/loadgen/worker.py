@@ -38,6 +38,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.page = Page(page_path(job))
+        self.page[Field.LEFT] = -1  # unknown: until it is published, nothing is over
         self.trail = Trail(Path(job.folder), job.index)
         self._beats = 0
 
@@ -81,6 +82,8 @@ class Worker:
             driver.running,
             driver.completed,
             driver.failed,
+            driver.untimed,
+            driver.vague,
         )
 
     def _leave(self, driver: Driver) -> None:

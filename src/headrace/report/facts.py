@@ -159,6 +159,7 @@ def client(run: RunData) -> list[Fact]:
         Fact("Chunks per CPU second", number(c.chunks_per_cpu_s)),
         Fact("Lag p50", f"{number(c.lag_ms.p50)} ms"),
         Fact("Lag p99", f"{number(c.lag_ms.p99)} ms"),
+        Fact("Chunks timed by the kernel", percent(c.kernel_timed)),
     ]
     if run.summary.goodput:
         good = run.summary.goodput
