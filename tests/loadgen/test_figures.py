@@ -184,6 +184,8 @@ def test_a_late_or_busy_client_makes_the_run_invalid() -> None:
     assert "client was late: lag" in reasons(late)
     merged = records(*STEADY)
     merged.ticks[0][1, VAGUE] = 20
+    assert reasons(merged) == ""
+    merged.lags[0][1, 1] = 0.5
     assert "2.0% of the chunks merged" in reasons(merged)
     busy = records(*STEADY)
     busy.ticks[0][1, 1] = 9.9

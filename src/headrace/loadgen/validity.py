@@ -13,14 +13,15 @@ CPU_WINDOW_MIN_S = 1.0
 """Shorter windows say nothing about processor use: it is sampled four times a second."""
 LAG_P99_MAX_MS = 20.0
 LAG_ITL_SHARE_MAX = 0.25
-"""The client's lag p99 may be the larger of the two: 20 ms, or this share of the ITL median.
-It counts where chunks are timed as they are read, and with a rate, whose requests it delays."""
+"""The client's lag p99 may be the larger of the two: 20 ms, or this share of the ITL median."""
 KERNEL_TIMED_MIN = 0.99
-"""With this share of the chunks timed by the kernel, the client may read them late,"""
 VAGUE_SHARE_MAX = 0.01
-"""unless so many had merged by then that percentiles could be off."""
+"""Or anything, with a held concurrency, while the kernel timed this share of the chunks at least
+and no more than that of them had merged before they were read: the percentiles are true then."""
 CONCURRENCY_TOLERANCE = 0.02
-"""How far the mean number of requests in flight may be from the asked one."""
+"""How far the mean number of requests in flight may be from the asked one, and"""
+TURNAROUND_MS = 3.0
+"""how long a client may take from an answer to the next request, which short requests feel."""
 FAILED_SHARE_MAX = 0.01
 INPUT_TOLERANCE = 0.01
 """How far the mean prompt length that the server counted may be from the asked one."""
@@ -87,26 +88,19 @@ def _client(spec: BenchSpec, seen: Evidence) -> list[str]:
             f"the client was the bottleneck: a worker used {busiest:.0%} of its processor; "
             "raise --processes"
         )
-    timed = not spec.open_loop and seen.client.kernel_timed >= KERNEL_TIMED_MIN
-    return reasons + (_merged(seen) if timed else _late(seen))
+    return reasons + _late(spec, seen)
 
 
-def _merged(seen: Evidence) -> list[str]:
-    vague = seen.client.vague
-    if vague <= VAGUE_SHARE_MAX:
-        return []
-    return [
-        f"the client was late: {vague:.1%} of the chunks merged before they were read; {REMEDY}"
-    ]
-
-
-def _late(seen: Evidence) -> list[str]:
+def _late(spec: BenchSpec, seen: Evidence) -> list[str]:
     itl_ms = seen.latency.itl.p50 if seen.latency else 0.0
     limit_ms = max(LAG_P99_MAX_MS, LAG_ITL_SHARE_MAX * itl_ms)
-    late_ms = seen.client.lag_ms.p99
-    if late_ms <= limit_ms:
+    late_ms, vague = seen.client.lag_ms.p99, seen.client.vague
+    timed = not spec.open_loop and seen.client.kernel_timed >= KERNEL_TIMED_MIN
+    if late_ms <= limit_ms or (timed and vague <= VAGUE_SHARE_MAX):
         return []
-    return [f"the client was late: lag p99 {late_ms:.0f} ms is over {limit_ms:.0f} ms; {REMEDY}"]
+    merged = f", and {vague:.1%} of the chunks merged before they were read" if timed else ""
+    text = f"the client was late: lag p99 {late_ms:.0f} ms is over {limit_ms:.0f} ms{merged}"
+    return [f"{text}; {REMEDY}"]
 
 
 def _load(spec: BenchSpec, seen: Evidence) -> list[str]:
@@ -114,7 +108,9 @@ def _load(spec: BenchSpec, seen: Evidence) -> list[str]:
     held = spec.start == "spread" and spec.turns == 1 and spec.dataset is None
     if held and spec.concurrency is not None:
         off = seen.concurrency_mean / spec.concurrency - 1
-        if abs(off) > CONCURRENCY_TOLERANCE:
+        e2e_ms = seen.latency.e2e.mean if seen.latency else 0.0
+        lost = TURNAROUND_MS / (e2e_ms + TURNAROUND_MS)
+        if off > CONCURRENCY_TOLERANCE or off < -CONCURRENCY_TOLERANCE - lost:
             reasons.append(
                 f"the load was not held: {seen.concurrency_mean:.1f} requests in flight on "
                 f"average, {spec.concurrency} asked"
