@@ -25,6 +25,11 @@ BURST = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
 45.5,GPT-4,1087,230,1317,API log
 118,GPT-4,417,0,417,API log
 """
+NEWER_BURST = """Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Log Type
+5,17,1.5,ChatGPT,472,18,Conversation log
+45.5,,2.5,GPT-4,1087,230,API log
+
+"""
 SHARE = [
     {
         "id": "a",
@@ -77,8 +82,9 @@ def test_mooncake(tmp_path: Path) -> None:
     assert one[512:] != two[512:600]
 
 
-def test_burstgpt_leaves_out_failures(tmp_path: Path) -> None:
-    samples = read(tmp_path, BURST)
+@pytest.mark.parametrize("file", [BURST, NEWER_BURST])
+def test_burstgpt_leaves_out_failures(tmp_path: Path, file: str) -> None:
+    samples = read(tmp_path, file)
     assert [(s.prompt_tokens, s.answer_tokens, s.at_s) for s in samples] == [
         (472, [18], 0.0),
         (1087, [230], 40.5),

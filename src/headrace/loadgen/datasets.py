@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from io import StringIO
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -153,17 +154,21 @@ BURST_COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 
 def _burstgpt(path: Path, text: str, count: Count | None) -> Iterator[Sample]:  # noqa: ARG001
     """CSV with the columns Timestamp, Request tokens and Response tokens; failures have 0."""
-    rows = csv.DictReader(StringIO(text))
-    missing = [name for name in BURST_COLUMNS if name not in (rows.fieldnames or [])]
+    rows = csv.reader(StringIO(text))
+    names = next(rows, [])
+    missing = [name for name in BURST_COLUMNS if name not in names]
     if missing:
         raise InputError(
             f"{path}:1: no column {missing[0]!r}",
             hint=f"expected a BurstGPT CSV, or name the format: --dataset-format {FORMATS}",
         )
+    columns = itemgetter(*map(names.index, BURST_COLUMNS))
     for number, row in enumerate(rows, 2):
+        if not row:
+            continue
         try:
-            at_s, prompt, answer = (float(row[name]) for name in BURST_COLUMNS)
-        except (TypeError, ValueError) as error:
+            at_s, prompt, answer = map(float, columns(row))
+        except (IndexError, ValueError) as error:
             raise InputError(f"{path}:{number}: expected numbers in {BURST_COLUMNS}") from error
         if prompt >= 1 and answer >= 1:
             yield Sample(prompt_tokens=int(prompt), answer_tokens=[int(answer)], at_s=at_s)
