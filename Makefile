@@ -3,11 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# Many images set it; each of the hundreds of processes that tests start would then compile anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 # A `uv` that works (a version manager's shim may not), else one of our own under .tools/.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 NEEDS_UV := $(filter .tools/bin/uv,$(UV))
+# Where every test starts processes: not even read for the unit suite.
+NO_UNITS := --ignore=tests/clusters --ignore=tests/integration
 UNIT := not integration and not compute and not slow and not vllm and not browser
 
 .PHONY: help run test install fmt lint types test-unit test-integration test-slow browser vllm-env
@@ -22,7 +26,7 @@ run: $(NEEDS_UV) ## install Headrace and run the main job; ARGS="fleet.yaml --du
 	$(BIN)/headrace run $(ARGS)
 
 test: install browser slurm cluster-tools vllm-env lint types ## install and run all tests but those that take many minutes
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
 install: $(NEEDS_UV) ## the development environment in .venv/
 	$(UV) sync --locked
@@ -39,10 +43,10 @@ types: ## check the types
 	$(BIN)/mypy
 
 test-unit: ## tests that start no process; under 20 s
-	$(BIN)/pytest -n 2 -m "$(UNIT)" $(ARGS)
+	$(BIN)/pytest -n auto $(NO_UNITS) -m "$(UNIT)" $(ARGS)
 
 test-integration: ## tests that start fleets, browsers and real vLLM
-	$(BIN)/pytest -m "(integration or browser or vllm) and not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "(integration or browser or vllm) and not slow" $(ARGS)
 
 test-slow: ## tests that take many minutes
 	$(BIN)/pytest -m slow $(ARGS)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,9 +18,14 @@ from tests.clusters.fleets import MODEL, document, headrace, start, states, writ
 from tests.clusters.ray import RayCluster, ray_cluster
 from tests.integration.jobs import processes_of, wait_for
 from tests.integration.streams import completions
+from tests.integration.summaries import measured
 
-pytest.importorskip("ray", reason="the extra is not installed: pip install 'headrace[ray]'")
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        not find_spec("ray"), reason="the extra is not installed: pip install 'headrace[ray]'"
+    ),
+]
 
 NODES = 4
 
@@ -71,8 +77,7 @@ def status() -> dict:
 def test_a_whole_run(cluster: RayCluster, run_dir: Path, node_files: Path):
     fleet = write_fleet(run_dir.parent, NODES, {"kind": "ray", "address": cluster.address})
     done = headrace("run", fleet, "--duration", 2, "-o", run_dir, "--json")
-    assert done.returncode in (0, 4), done.stderr  # 4: this machine was too busy to measure
-    summary = json.loads(done.stdout)
+    summary = measured(done)
     assert summary["engine"] == "simulated"
     assert summary["requests"]["failed"] == 0
     assert set(summary["per_replica"]) == {f"r{number}" for number in range(2 * NODES)}

@@ -18,4 +18,4 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HEADRACE_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("HEADRACE_TEST_RUN", str(folder))
     yield folder
-    assert wait_for(lambda: not processes_of(folder), 10), processes_of(folder)
+    assert wait_for(lambda: not processes_of(folder)), processes_of(folder)

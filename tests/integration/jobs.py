@@ -95,7 +95,7 @@ def pids_of(run_dir: Path) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> bool:
+def wait_for(condition: Callable[[], object], timeout_s: float = 60.0) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.integration.summaries import measured
 from tests.integration.test_bench import COMMAND, SHAPE, bench, serving, stats, wait_until
 
 pytestmark = pytest.mark.integration
@@ -74,8 +75,7 @@ def test_mixed_lengths_and_a_row_per_chunk(server: str, tmp_path: Path) -> None:
 def test_conversations_of_a_reasoning_model(server: str, tmp_path: Path) -> None:
     talk = ["--endpoint", "chat", "--turns", "3", "--think-time", "0.02"]
     done = bench(tmp_path, server, *SHORT, *talk, model="thinks")
-    summary = json.loads(done.stdout)
-    assert done.returncode == 0, done.stderr
+    summary = measured(done)
     assert summary["chunks"]["reasoning"] == 160
     assert summary["ttfc_ms"]["p50"] > summary["latency_ms"]["ttft"]["p50"] + 30
     turns = rows(tmp_path, "select turn, avg(input_tokens) from FILE where counted group by 1")
@@ -87,7 +87,7 @@ def test_conversations_of_a_reasoning_model(server: str, tmp_path: Path) -> None
 def test_text_prompts_counted_by_the_server(server: str, tmp_path: Path) -> None:
     told = ["--endpoint", "chat", "--tokenizer", "server"]
     done = bench(tmp_path, server, *SHORT, *told, model="counted")
-    assert done.returncode == 0, done.stderr
+    measured(done)
     counts = rows(tmp_path, "select distinct prompt_tokens, input_tokens from FILE where counted")
     assert counts == [(50, 50)]
 
@@ -100,7 +100,7 @@ def test_a_trace_at_its_own_times(server: str, tmp_path: Path) -> None:
     ]
     trace.write_text("\n".join(map(json.dumps, lines)))
     done = bench(tmp_path / "run", server, "--dataset", str(trace), "--replay", "2")
-    assert done.returncode == 0, done.stderr
+    measured(done)
     found = rows(
         tmp_path / "run",
         "select scheduled_s, input_tokens, output_tokens from FILE order by scheduled_s",
@@ -136,7 +136,7 @@ def test_a_sweep_that_is_interrupted_goes_on(server: str, tmp_path: Path) -> Non
     before = stats(server)["requests"]
     wait_until(lambda: stats(server)["requests"] > before + 3)
     first.send_signal(signal.SIGINT)
-    out, errors = first.communicate(timeout=20)
+    out, errors = first.communicate(timeout=60)
     assert first.returncode == 4, errors
     assert json.loads(out)["complete"] is False
     done = bench(tmp_path, server, "--sweep", "2,3,4", "--duration", "0.3", "--resume")
@@ -159,7 +159,7 @@ def test_machines_load_together(server: str, tmp_path: Path) -> None:
     ]
     where = ["--agents", "2", "--listen", f"127.0.0.1:{port}"]
     done = bench(tmp_path, server, "--concurrency", "9", "--requests", "27", *where, **secret)
-    said = [agent.communicate(timeout=20)[1] for agent in agents]
+    said = [agent.communicate(timeout=60)[1] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], said
     summary = json.loads(done.stdout)
     assert summary["requests"]["completed"] == 27
@@ -193,5 +193,5 @@ def test_a_machine_with_another_token_is_not_let_in(tmp_path: Path) -> None:
     assert "another token" in stranger.stderr
     assert coordinator.poll() is None
     coordinator.send_signal(signal.SIGINT)
-    coordinator.communicate(timeout=20)
+    coordinator.communicate(timeout=60)
     assert coordinator.returncode == 130

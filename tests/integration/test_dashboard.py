@@ -62,7 +62,7 @@ def test_the_page_is_closed_to_strangers(serving: tuple[str, str]):
         assert status(url, "/?token=sesame-open-please") == 303
     finally:
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert b"asks for that token" in said
     assert b"sesame" not in said
     assert process.returncode == 130
@@ -97,7 +97,7 @@ def test_the_page_shows_the_fleet(serving: tuple[str, str]):
         assert "r0\tlocal\tready" in text
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def test_files_for_prometheus_and_grafana(serving: tuple[str, str], tmp_path: Path):

@@ -48,7 +48,7 @@ def test_nothing_outlives_an_agent_that_is_killed(run_dir: Path):
     wait_ready(fleet)
     assert sum("sleep 1000.25" in command for command in processes_of(run_dir)) == 2
     os.kill(fleet.entry.agent_pid, signal.SIGKILL)
-    assert wait_for(lambda: not processes_of(run_dir), 15), processes_of(run_dir)
+    assert wait_for(lambda: not processes_of(run_dir)), processes_of(run_dir)
     last = stop(fleet)
     assert last is not None
     assert [(r.state, r.detail) for r in last.replicas] == [("failed", "its agent was killed")] * 2
@@ -58,7 +58,7 @@ def test_a_stubborn_program_does_not_outlive_its_agent_either(run_dir: Path):
     fleet = start(tiny_job(run_dir, 1, "--stubborn", "--grandchild"), attached=False)
     wait_ready(fleet)
     os.kill(fleet.entry.agent_pid, signal.SIGKILL)
-    assert wait_for(lambda: not processes_of(run_dir), 15), processes_of(run_dir)
+    assert wait_for(lambda: not processes_of(run_dir)), processes_of(run_dir)
     stop(fleet)
 
 
@@ -68,7 +68,7 @@ def test_nothing_outlives_a_caller_that_is_killed(run_dir: Path):
     wait_for_word(process, b"ready")
     process.kill()
     process.communicate()
-    assert wait_for(lambda: not processes_of(run_dir), 15), processes_of(run_dir)
+    assert wait_for(lambda: not processes_of(run_dir)), processes_of(run_dir)
 
 
 def test_ctrl_c_while_loading_leaves_nothing(run_dir: Path):
@@ -76,7 +76,7 @@ def test_ctrl_c_while_loading_leaves_nothing(run_dir: Path):
     wait_for_word(process, b"started")
     assert wait_for(lambda: any("sleep 1000.25" in c for c in processes_of(run_dir)))
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert processes_of(run_dir) == []
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "simulator_vs_engine.py"
 

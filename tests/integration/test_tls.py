@@ -103,6 +103,6 @@ def the_page(files: Files) -> None:
             only_members(url, files)
         finally:
             page.send_signal(signal.SIGINT)
-            _, said = page.communicate(timeout=20)
+            _, said = page.communicate(timeout=60)
     assert "asks for a certificate of" in " ".join(said.split())
     assert "token" not in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from headrace.node.coordinator import Node
 from headrace.node.job import ExpectedNode
 from headrace.node.report import NodeReport
@@ -10,7 +12,10 @@ from headrace.node.wanted import Rollout
 from headrace.targets.deployment import Replica, RolloutStage, RolloutState
 from tests.targets.planned import planned
 
-WANTED = Rollout(generation=2, plan=planned({"kind": "local"}))
+
+@cache
+def wanted() -> Rollout:
+    return Rollout(generation=2, plan=planned({"kind": "local"}))
 
 
 def node(name: str, generation: int = 1, state: RolloutStage | None = None) -> Node:
@@ -28,42 +33,42 @@ def rollout(*nodes: Node, now_s: float = 0.0) -> FleetRollout:
 def test_nodes_take_turns():
     first, second = node("a"), node("b")
     both = rollout(first, second)
-    assert both.for_node("a", WANTED) == WANTED
-    assert both.for_node("b", WANTED) is None
+    assert both.for_node("a", wanted()) == wanted()
+    assert both.for_node("b", wanted()) is None
     first.last = node("a", 2, "done").last
-    assert both.for_node("b", WANTED) == WANTED
+    assert both.for_node("b", wanted()) == wanted()
 
 
 def test_it_is_done_when_every_node_has_done_it():
-    assert rollout(node("a", 2, "done"), node("b")).state(WANTED).state == "rolling"
-    assert rollout(node("a", 2, "done"), node("b", 2, "rolling")).state(WANTED).state == "rolling"
-    assert rollout(node("a", 2, "done"), node("b", 2, "done")).state(WANTED).state == "done"
+    assert rollout(node("a", 2, "done"), node("b")).state(wanted()).state == "rolling"
+    assert rollout(node("a", 2, "done"), node("b", 2, "rolling")).state(wanted()).state == "rolling"
+    assert rollout(node("a", 2, "done"), node("b", 2, "done")).state(wanted()).state == "done"
 
 
 def test_a_node_that_is_silent_for_a_moment_is_waited_for():
     silent = node("b")
     silent.stage = "lost"
-    assert rollout(node("a", 2, "done"), silent).state(WANTED).state == "rolling"
+    assert rollout(node("a", 2, "done"), silent).state(wanted()).state == "rolling"
     late = rollout(node("a", 2, "done"), silent, now_s=LOST_FOR_GOOD_S)
-    assert late.state(WANTED).state == "done"
+    assert late.state(wanted()).state == "done"
 
 
 def test_it_is_returned_when_every_node_has_gone_back():
     done, bad = node("a", 2, "done"), node("b", 1, "returned")
     both = rollout(done, bad)
-    state = both.state(WANTED)
+    state = both.state(wanted())
     assert (state.state, state.detail) == ("returning", "why")
-    assert both.for_node("a", WANTED) is None
+    assert both.for_node("a", wanted()) is None
     done.last = node("a", 1).last
-    assert both.state(WANTED).state == "returned"
+    assert both.state(wanted()).state == "returned"
 
 
 def test_all_go_back_to_the_last_good_one():
     first, second = node("a", 2, "done"), node("b", 2, "done")
     both = rollout(first, second)
-    assert both.state(WANTED).state == "done"
-    assert both.for_node("a", None) == WANTED
+    assert both.state(wanted()).state == "done"
+    assert both.for_node("a", None) == wanted()
 
 
 def test_without_a_node_nothing_is_done():
-    assert rollout().state(WANTED).state == "rolling"
+    assert rollout().state(wanted()).state == "rolling"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -51,34 +52,57 @@ def shape(nodes: int = 1, kind: tuple[str, str] = QWEN, **target: Any) -> Shape:
     return shape_of(plan(nodes, kind, **target))
 
 
-CASES: dict[str, Plan] = {
-    "one-node": plan(1),
-    "two-nodes-tensor-parallel": plan(2, LLAMA, storage={"token_secret": "hf-token"}),
-    "twelve-nodes": plan(12, bench_pods=4),
-    "node-pods": plan(2, layout="node-pods"),
-    "node-dp": plan(12, layout="node-dp"),
-    "leader-worker": plan(2, layout="leader-worker", nodes_per_replica=2),
-    "hyperdisk-canary-route": plan(
-        12,
-        storage={"kind": "hyperdisk-ml"},
-        canary={"image": f"vllm/vllm-openai{DIGEST[:-1]}0", "replicas": 2, "weight": 10},
-        exposure={
-            "gateway_class": "gke-l7-rilb",
-            "hostname": "llm.example.com",
-            "tls_secret": "llm-tls",
-        },
-        api_key_secret="api-key",
-        network_policy=True,
-        kueue_queue="gpus",
-        autoscale={"kind": "keda", "max_replicas": 120},
-    ),
-    "inference-pool-hpa": plan(
-        1,
-        data_plane="inference-pool",
-        exposure={"gateway_class": "gke-l7-rilb"},
-        autoscale={"kind": "hpa"},
-        compile_cache="node",
-        lora={"tone": "loras/tone"},
-    ),
-    "disaggregated": plan(1, prefill_replicas=3, storage={"kind": "existing", "claim": "models"}),
-}
+class Cases(Mapping[str, Plan]):
+    """Plans by name, each made when it is first asked for: names alone are cheap to collect."""
+
+    def __init__(self, makers: dict[str, Callable[[], Plan]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Plan] = {}
+
+    def __getitem__(self, name: str) -> Plan:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+CASES = Cases(
+    {
+        "one-node": lambda: plan(1),
+        "two-nodes-tensor-parallel": lambda: plan(2, LLAMA, storage={"token_secret": "hf-token"}),
+        "twelve-nodes": lambda: plan(12, bench_pods=4),
+        "node-pods": lambda: plan(2, layout="node-pods"),
+        "node-dp": lambda: plan(12, layout="node-dp"),
+        "leader-worker": lambda: plan(2, layout="leader-worker", nodes_per_replica=2),
+        "hyperdisk-canary-route": lambda: plan(
+            12,
+            storage={"kind": "hyperdisk-ml"},
+            canary={"image": f"vllm/vllm-openai{DIGEST[:-1]}0", "replicas": 2, "weight": 10},
+            exposure={
+                "gateway_class": "gke-l7-rilb",
+                "hostname": "llm.example.com",
+                "tls_secret": "llm-tls",
+            },
+            api_key_secret="api-key",
+            network_policy=True,
+            kueue_queue="gpus",
+            autoscale={"kind": "keda", "max_replicas": 120},
+        ),
+        "inference-pool-hpa": lambda: plan(
+            1,
+            data_plane="inference-pool",
+            exposure={"gateway_class": "gke-l7-rilb"},
+            autoscale={"kind": "hpa"},
+            compile_cache="node",
+            lora={"tone": "loras/tone"},
+        ),
+        "disaggregated": lambda: plan(
+            1, prefill_replicas=3, storage={"kind": "existing", "claim": "models"}
+        ),
+    }
+)

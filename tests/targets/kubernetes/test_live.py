@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def api(cluster: Cluster) -> Iterator[Api]:
         yield made
 
 
-FLEET = shape(1)
+@cache
+def fleet() -> Shape:
+    return shape(1)
 
 
 class Heard:
@@ -63,14 +66,18 @@ class Heard:
         self.states: list[ClusterState] = []
 
 
-def start(api: Api, made: Shape = FLEET, *, force: bool = False) -> tuple[ClusterState, Heard]:
+def start(
+    api: Api, made: Shape | None = None, *, force: bool = False
+) -> tuple[ClusterState, Heard]:
     heard = Heard()
-    state = up(api, made, say=heard.said.append, on_change=heard.states.append, force=force)
+    state = up(
+        api, made or fleet(), say=heard.said.append, on_change=heard.states.append, force=force
+    )
     return state, heard
 
 
 def stop(api: Api, *, volumes: bool = False) -> list[str]:
-    return down(api, FLEET, volumes=volumes, say=lambda _: None, on_change=lambda _: None)
+    return down(api, fleet(), volumes=volumes, say=lambda _: None, on_change=lambda _: None)
 
 
 def status(code: int, message: str) -> tuple[int, dict[str, Any]]:
@@ -85,7 +92,7 @@ def test_up_applies_everything_and_returns_when_all_are_ready(cluster: Cluster, 
     assert state.gateway.url == "http://fleet-1-gateway.headrace"
     assert any(one.state == "starting" for seen in heard.states for one in seen.replicas)
     applied = [path for method, path in cluster.world.requests if method == "PATCH"]
-    assert len(applied) == len(objects(FLEET)) == len(set(applied))
+    assert len(applied) == len(objects(fleet())) == len(set(applied))
     before = applied.index("/apis/batch/v1/namespaces/headrace/jobs/fleet-1-download")
     assert before < applied.index("/apis/apps/v1/namespaces/headrace/deployments/fleet-1")
 
@@ -103,7 +110,7 @@ def test_up_again_changes_nothing_and_down_keeps_the_volumes(cluster: Cluster, a
     assert stop(api) == []
     left = {found["kind"] for found in cluster.world.objects.values()}
     assert left == {"Namespace", "PersistentVolumeClaim"}
-    assert read_state(api, FLEET).replicas == []
+    assert read_state(api, fleet()).replicas == []
     stop(api, volumes=True)
     assert {found["kind"] for found in cluster.world.objects.values()} == {"Namespace"}
 
@@ -246,7 +253,7 @@ def test_pods_that_find_no_node_in_time(
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu"
     condition = {"type": "PodScheduled", "status": "False", "message": message}
     cluster.world.pods = [{"phase": "Pending", "conditions": [condition]}]
-    monkeypatch.setattr(deploy, "SCHEDULE_S", 0.5 - FLEET.startup_budget_s)
+    monkeypatch.setattr(deploy, "SCHEDULE_S", 0.5 - fleet().startup_budget_s)
     with pytest.raises(HeadraceError, match=r"0 of 8 pods .*Insufficient nvidia.com/gpu"):
         start(api)
 

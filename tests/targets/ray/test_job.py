@@ -1,3 +1,4 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from headrace.targets.ray.actor import PART_BYTES, read_part
 from headrace.targets.ray.job import plan_job, this_cluster
 from tests.targets.planned import planned
 
-pytest.importorskip("ray", reason="the extra is not installed")
+pytestmark = pytest.mark.skipif(not find_spec("ray"), reason="the extra is not installed")
 
 
 @pytest.fixture

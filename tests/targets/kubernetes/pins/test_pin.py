@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from headrace.cli.main import application
@@ -353,6 +352,8 @@ def commit() -> str:
 
 
 def test_the_hubs_own_client_reads_the_same_from_the_fake() -> None:
+    from huggingface_hub import HfApi
+
     with hub() as served:
         assert HfApi(endpoint=served.url).model_info("org/model", revision="main").sha == COMMIT
 
