@@ -19,8 +19,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 WORKERS_MAX = 4
 ORDER = ("alone", "vllm", "integration", "browser", "compute")
-TOGETHER = {"test_run_vllm.py": "vllm", "test_vllm_engine.py": "vllm"}
-"""Files that no two workers run at a time: an engine that starts needs a core and gigabytes."""
+TOGETHER = {
+    "tests/integration/test_run_vllm.py": "vllm",
+    "tests/integration/test_vllm_engine.py": "vllm",
+    "tests/cli/test_simulate.py": "simulator",
+    "tests/simulator/": "simulator",
+}
+"""What no two workers run at a time: an engine that starts needs a core and gigabytes, and the
+simulator's core is compiled by whoever is first."""
 
 
 class ByFile(LoadScopeScheduling):
@@ -28,7 +34,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return TOGETHER.get(Path(file).name, file)
+        return next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
 
 
 def workers() -> int:

@@ -14,6 +14,7 @@ name: small
 model: Qwen/Qwen3.5-0.8B
 hardware: {gpu: B200, nodes: 3, gpus_per_node: 2}
 workload: {input_tokens: 64, output_tokens: 32, concurrency: 96}
+engine: {args: {max_num_seqs: 64}}
 """
 
 

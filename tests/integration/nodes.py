@@ -24,7 +24,7 @@ name: {name}
 model: Qwen/Qwen3.5-27B-FP8
 hardware: {{gpu: B200, nodes: {nodes}, gpus_per_node: {gpus}}}
 workload: {{input_tokens: 64, output_tokens: 16, concurrency: 8}}
-engine: {{kind: simulated, args: {{tensor_parallel_size: 1}}}}
+engine: {{kind: simulated, args: {{tensor_parallel_size: 1, max_num_seqs: 256}}}}
 gateway: {{policy: {policy}}}
 """
 

@@ -18,7 +18,7 @@ def _planned(target: str, nodes: int, policy: str) -> Plan:
         "model": "Qwen/Qwen3.5-0.8B",
         "hardware": {"gpu": "B200", "nodes": nodes, "gpus_per_node": 2},
         "workload": {"input_tokens": 64, "output_tokens": 32, "concurrency": 96},
-        "engine": {"kind": "simulated"},
+        "engine": {"kind": "simulated", "args": {"max_num_seqs": 64}},  # little is left to search
         "gateway": {"policy": policy},
         "target": json.loads(target),
     }

@@ -15,6 +15,8 @@ MODEL = "Qwen/Qwen3.5-27B-FP8"
 
 
 def plan(executable: Path, model: str = MODEL, gpu: str = "H200", **engine):
+    """With most of its settings given, so that little is searched."""
+    engine = {"args": {"tensor_parallel_size": 1, "max_num_seqs": 64}, **engine}
     fleet = Fleet.model_validate(
         {
             "model": model,

@@ -17,7 +17,7 @@ FLEET = """
 name: small
 model: Qwen/Qwen3.5-27B-FP8
 hardware: {{gpu: B200, nodes: 12, gpus_per_node: 8}}
-engine: {{kind: {kind}}}
+engine: {{kind: {kind}, args: {{tensor_parallel_size: 1, max_num_seqs: 256}}}}
 target: {{kind: slurm, python: /shared/venv/bin/python{options}}}
 """
 
