@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -62,8 +61,8 @@ class Machine:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._gate = (folder / "machine.gate").open("w")
-        self._machine = (folder / "machine.lock").open("w")
+        self._gate = _opened(folder / "machine.gate")
+        self._machine = _opened(folder / "machine.lock")
         self._alone = False
 
     def take(self, alone: bool) -> None:
@@ -81,8 +80,13 @@ class Machine:
             self._alone = False
 
 
+def _opened(path: Path) -> int:
+    """A descriptor for the worker's life; what it starts does not inherit it."""
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 @contextmanager
-def _locked(file: IO[str]) -> Iterator[None]:
+def _locked(file: int) -> Iterator[None]:
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
