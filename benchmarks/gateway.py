@@ -6,11 +6,12 @@ The servers pace every stream themselves, so what is lost or late was lost or la
 Servers, gateway and client share one machine's cores, so two loads are measured. paced: all streams
 are open, but a chunk comes every 250 ms only, and cores are to spare: what a gateway adds.
 saturated: a chunk every 46 ms, more than two cores carry: every microsecond of the gateway is one
-that the servers and the client lack.
+that the servers and the client lack. Beside it stands what of a core the gateway would need for all
+that comes directly: below one, an Envoy thread with a core of its own loses nothing.
 
-Prints medians: output tok/s, TTFT, gateway processor time per chunk, and how evenly the servers
-were loaded (most open streams over the mean, sampled twice a second). Needs a C compiler, and
-HAProxy (Debian: haproxy) for `--haproxy`. About 3.5 minutes on two cores.
+Prints medians: output tok/s, TTFT, processor time per chunk of servers, gateway and client, and how
+evenly the servers were loaded (most open streams over the mean, sampled twice a second). Needs a C
+compiler, and HAProxy (Debian: haproxy) for `--haproxy`. About 3.5 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class Row:
     tok_s: float
     ttft_p50_ms: float
     ttft_p99_ms: float
-    us_per_chunk: float
+    servers_us: float
+    gateway_us: float
+    client_us: float
+    """Processor time per chunk."""
     imbalance: float
 
 
@@ -104,19 +108,21 @@ def _measure_all(pace: Pace, options: argparse.Namespace) -> dict[str, list[Row]
         with start(_job(folder, pace, options), attached=True) as fleet:
             ready = wait_ready(fleet)
             servers = [replica.url for replica in ready.replicas]
+            pids = [replica.pid for replica in ready.replicas if replica.pid]
             assert ready.gateway is not None
-            ways: dict[str, tuple[list[str], int | None]] = {
-                "direct": (servers, None),
-                "Envoy": ([ready.gateway.url], ready.gateway.pid),
+            ways: dict[str, tuple[list[str], list[int]]] = {
+                "direct": (servers, []),
+                "Envoy": ([ready.gateway.url], [ready.gateway.pid or 0]),
             }
             with _haproxy(folder, servers, options.haproxy) as haproxy:
                 if haproxy:
                     ways["HAProxy"] = haproxy
                 rows: dict[str, list[Row]] = {way: [] for way in ways}
                 for number in range(pace.repetitions):
-                    for way, (urls, pid) in ways.items():
-                        spec = _spec(urls, pace, options)
-                        rows[way].append(_measure(spec, pid, servers, folder / f"{way}-{number}"))
+                    for way, (urls, gateway) in ways.items():
+                        meters = _Meters(servers, pids, gateway)
+                        out = folder / f"{way}-{number}"
+                        rows[way].append(_measure(_spec(urls, pace, options), meters, out))
     return rows
 
 
@@ -177,7 +183,7 @@ def _job(folder: Path, pace: Pace, options: argparse.Namespace) -> NodeJob:
 @contextmanager
 def _haproxy(
     folder: Path, servers: list[str], wanted: bool
-) -> Iterator[tuple[list[str], int] | None]:
+) -> Iterator[tuple[list[str], list[int]] | None]:
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
     if not wanted:
         yield None
@@ -194,17 +200,37 @@ def _haproxy(
     process = subprocess.Popen([program, "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
     try:
         time.sleep(2)
-        yield [f"http://127.0.0.1:{port}"], process.pid
+        yield [f"http://127.0.0.1:{port}"], [process.pid]
     finally:
         process.terminate()
         process.wait()
 
 
-def _measure(spec: BenchSpec, pid: int | None, servers: list[str], out: Path) -> Row:
-    with _Balance(servers) as balance:
-        before_s = _cpu_s(pid)
+@dataclass(frozen=True)
+class _Meters:
+    """Who is asked for chunks and open streams, and whose processor time counts."""
+
+    urls: list[str]
+    servers: list[int]
+    gateway: list[int]
+
+    def read(self) -> tuple[int, float, float]:
+        """Chunks sent, processor seconds of the servers and of the gateway, so far."""
+        chunks = sum(int(stats["chunks"]) for stats in _stats(self.urls))
+        return chunks, _cpu_s(self.servers), _cpu_s(self.gateway)
+
+
+def _stats(servers: list[str]) -> list[dict[str, float]]:
+    return [json.load(urllib.request.urlopen(f"{url}/stats")) for url in servers]
+
+
+def _measure(spec: BenchSpec, meters: _Meters, out: Path) -> Row:
+    """Processor time is shared among all chunks, those of the ramp too: it covers that as well."""
+    with _Balance(meters.urls) as balance:
+        before = meters.read()
         summary = run_bench(spec, out)
-        spent_s = _cpu_s(pid) - before_s
+        after = meters.read()
+    chunks, servers_s, gateway_s = (late - early for early, late in zip(before, after, strict=True))
     latency = summary.latency_ms
     if latency is None or summary.requests.failed:
         raise HeadraceError(f"{spec.urls[0]}: {summary.requests.failed} requests failed")
@@ -212,17 +238,20 @@ def _measure(spec: BenchSpec, pid: int | None, servers: list[str], out: Path) ->
         tok_s=summary.throughput.output_tok_s,
         ttft_p50_ms=latency.ttft.p50,
         ttft_p99_ms=latency.ttft.p99,
-        us_per_chunk=1e6 * spent_s / max(1, summary.client.chunks),
+        servers_us=1e6 * servers_s / max(1, chunks),
+        gateway_us=1e6 * gateway_s / max(1, chunks),
+        client_us=1e6 / max(1.0, summary.client.chunks_per_cpu_s),
         imbalance=balance.median(),
     )
 
 
-def _cpu_s(pid: int | None) -> float:
-    """Processor seconds that a process has used."""
-    if pid is None:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu_s(pids: list[int]) -> float:
+    """Processor seconds that processes have used."""
+    ticks = 0
+    for pid in pids:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(stat[11]) + int(stat[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class _Balance:
@@ -248,15 +277,15 @@ class _Balance:
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):
-            stats = [json.load(urllib.request.urlopen(f"{url}/stats")) for url in self._servers]
-            running = [float(found["open"]) for found in stats]
+            running = [found["open"] for found in _stats(self._servers)]
             if sum(running):
                 self._seen.append(max(running) / statistics.mean(running))
 
 
 def _print(rows: dict[str, list[Row]]) -> None:
-    head = f"{'way':8} {'out tok/s':>10} {'loss':>7} {'TTFT p50':>9} {'added':>8} {'p99':>8}"
-    print(f"{head} {'us/chunk':>9} {'max/mean':>9}")
+    print(f"{'':57} us of processor per chunk")
+    head = f"{'way':8} {'out tok/s':>10} {'loss':>7} {'TTFT p50':>9} {'added':>9} {'p99':>9}"
+    print(f"{head} {'servers':>8} {'way':>5} {'client':>6} {'max/mean':>9}")
 
     def middle(way: str, name: str) -> float:
         return float(statistics.median(getattr(row, name) for row in rows[way]))
@@ -266,9 +295,13 @@ def _print(rows: dict[str, list[Row]]) -> None:
         tok_s, ttft = middle(way, "tok_s"), middle(way, "ttft_p50_ms")
         print(
             f"{way:8} {tok_s:10,.0f} {1 - tok_s / base_tok_s:7.2%} {ttft:6.1f} ms "
-            f"{ttft - base_ms:5.2f} ms {middle(way, 'ttft_p99_ms'):5.1f} ms "
-            f"{middle(way, 'us_per_chunk'):9.1f} {middle(way, 'imbalance'):9.3f}"
+            f"{ttft - base_ms:6.2f} ms {middle(way, 'ttft_p99_ms'):6.1f} ms "
+            f"{middle(way, 'servers_us'):8.1f} {middle(way, 'gateway_us'):5.1f} "
+            f"{middle(way, 'client_us'):6.1f} {middle(way, 'imbalance'):9.3f}"
         )
+    for way in list(rows)[1:]:
+        cores = base_tok_s * middle(way, "gateway_us") / 1e6
+        print(f"{way} would need {cores:.2f} cores for the direct way's chunks")
 
 
 if __name__ == "__main__":

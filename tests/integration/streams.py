@@ -6,12 +6,16 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 REQUEST = (
     "POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n{extra}\r\n{body}"
 )
+TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,16 @@ def together(url: str, count: int, extra: str = "", body: str = "{}") -> list[Go
         return list(await asyncio.gather(*(one(url, extra, body) for _ in range(count))))
 
     return asyncio.run(all_of_them())
+
+
+@contextmanager
+def opened(url: str, body: str = "{}") -> Iterator[str | None]:
+    """A request whose answer has begun, and stays open: the replica that gives it."""
+    parts = urlsplit(url)
+    with closing(HTTPConnection(parts.netloc, timeout=TIMEOUT_S)) as connection:
+        connection.request("POST", "/v1/completions", body)
+        with connection.getresponse() as answer:
+            yield answer.getheader("x-headrace-replica")
 
 
 def completions(url: str, model: str, count: int, tokens: int = 4, extra: str = "") -> list[Got]:
