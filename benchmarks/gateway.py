@@ -1,13 +1,14 @@
 """What a gateway costs: the same streams straight to the servers, through Envoy, through HAProxy.
 
-    python benchmarks/gateway.py [--streams 1000] [--seconds 10] [--load paced] [--haproxy]
+    python benchmarks/gateway.py [--streams 1000] [--seconds 10] [--load paced] [--own-core]
+        [--haproxy]
 
 The servers pace every stream themselves, so what is lost or late was lost or late on the way.
 Servers, gateway and client share one machine's cores, so two loads are measured. paced: all streams
 are open, but a chunk comes every 250 ms only, and cores are to spare: what a gateway adds.
-saturated: a chunk every 46 ms, more than two cores carry: every microsecond of the gateway is one
-that the servers and the client lack. Beside it stands what of a core the gateway would need for all
-that comes directly: below one, an Envoy thread with a core of its own loses nothing.
+saturated: a chunk every 46 ms, about what two cores carry: every microsecond of the gateway may be
+one that the servers and the client lack. With `--own-core` the gateway has the first core for
+itself and the rest shares the others, in the direct way too: its cost where cores are not shared.
 
 Prints medians: output tok/s, TTFT, processor time per chunk of servers, gateway and client, and how
 evenly the servers were loaded (most open streams over the mean, sampled twice a second). Needs a C
@@ -38,6 +39,7 @@ from headrace.node.job import GatewaySpec, NodeJob, ProcessSpec, ReplicaSpec
 from headrace.node.ports import free_port
 from headrace.targets.local.fleet import start, wait_ready
 
+CORES = sorted(os.sched_getaffinity(0))
 SOURCE = Path(__file__).parent / "paced_server.c"
 HAPROXY = """
 global
@@ -117,6 +119,8 @@ def _measure_all(pace: Pace, options: argparse.Namespace) -> dict[str, list[Row]
             with _haproxy(folder, servers, options.haproxy) as haproxy:
                 if haproxy:
                     ways["HAProxy"] = haproxy
+                if options.own_core:
+                    _part(pids, [pid for _, gateway in ways.values() for pid in gateway])
                 rows: dict[str, list[Row]] = {way: [] for way in ways}
                 for number in range(pace.repetitions):
                     for way, (urls, gateway) in ways.items():
@@ -126,6 +130,18 @@ def _measure_all(pace: Pace, options: argparse.Namespace) -> dict[str, list[Row]
     return rows
 
 
+def _part(servers: list[int], gateways: list[int]) -> None:
+    """The first core for the gateways, the others for the servers and this process' children."""
+    first, *others = CORES
+    if not others:
+        raise HeadraceError("--own-core needs two cores or more", hint="leave it out")
+    for pid in gateways:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {first})
+    for pid in [*servers, 0]:
+        os.sched_setaffinity(pid, others)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--streams", type=int, default=1000)
@@ -133,6 +149,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--ttft-ms", type=float, default=300.0)
     parser.add_argument("--load", choices=PACES, action="append", help="default: both")
+    parser.add_argument("--own-core", action="store_true", help="a core for the gateway alone")
     parser.add_argument("--haproxy", action="store_true", help="measure HAProxy as well")
     return parser.parse_args()
 
@@ -300,8 +317,8 @@ def _print(rows: dict[str, list[Row]]) -> None:
             f"{middle(way, 'client_us'):6.1f} {middle(way, 'imbalance'):9.3f}"
         )
     for way in list(rows)[1:]:
-        cores = base_tok_s * middle(way, "gateway_us") / 1e6
-        print(f"{way} would need {cores:.2f} cores for the direct way's chunks")
+        cores = middle(way, "tok_s") * middle(way, "gateway_us") / 1e6
+        print(f"{way} used {cores:.2f} of a core")
 
 
 if __name__ == "__main__":
