@@ -28,7 +28,7 @@ def replica() -> ReplicaModel:
 
 
 def measure(model: ReplicaModel, gpus: int, seconds: float, *, quick: bool = True) -> float:
-    scenario = uniform(model, gpus, gateways=Gateways("least-request"))
+    scenario = uniform(model, gpus, gateways=Gateways("least-request", choices=2))
     load = Workload(Open(REQUEST_S_PER_GPU * gpus), Shape(1024, 512))
     began = time.process_time()
     outcome = simulate(Setup(scenario, load, seconds), quick=quick)

@@ -292,8 +292,8 @@ def test_a_turn_sends_all_that_was_said_before():
 def test_affinity_finds_what_a_user_has_said_and_a_random_replica_does_not():
     near, far = conversing("affinity"), conversing("random-connection")
     hits = [figures(found).prefix_hit_rate for found in (near, far)]
-    assert hits[0] > 0.6 > 0.5 > hits[1]
-    assert near.tally.prompt_tokens.sum() < 0.7 * far.tally.prompt_tokens.sum()
+    assert hits[0] > 0.55 > 0.5 > hits[1]
+    assert near.tally.prompt_tokens.sum() < 0.8 * far.tally.prompt_tokens.sum()
 
 
 def test_contexts_give_way_to_running_sequences():

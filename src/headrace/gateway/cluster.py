@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from headrace.node.job import GatewaySpec
+from headrace.spec.balance import BOUND, looks
 
 CLUSTER = "replicas"
 MAX_STREAMS = 50_000
 """Streams, connections and waiting requests that one replica may hold: no limit in practice."""
 HEALTH_TIMEOUT_S = 5
 """A busy engine answers `/health` late; only one that is stuck takes longer than this."""
-BALANCE_FACTOR_PERCENT = 150
-"""Affinity gives way when a replica has this share of the mean number of running requests."""
-LOOKS = 2
-"""Random choices per replica: the least busy one is among them six times in seven."""
-MOST_LOOKS = 512
-"""Of thousands of replicas: enough for a balance that none feels."""
 LIMIT_KEY = f"circuit_breakers.{CLUSTER}.default.max_requests"
 """The runtime key by which the admission limit follows the number of ready replicas."""
 
@@ -106,10 +101,10 @@ def _balancing(policy: str, replicas: int) -> dict[str, Any]:
     if policy == "least-request":
         config = {
             "@type": _LEAST_REQUEST,
-            "choice_count": min(max(2, LOOKS * replicas), MOST_LOOKS),
+            "choice_count": looks(replicas),
         }
         extension = {"name": "envoy.load_balancing_policies.least_request", "typed_config": config}
         policies = [{"typed_extension_config": extension}]
         return {"load_balancing_policy": {"policies": policies}, "common_lb_config": common}
-    common["consistent_hashing_lb_config"] = {"hash_balance_factor": BALANCE_FACTOR_PERCENT}
+    common["consistent_hashing_lb_config"] = {"hash_balance_factor": round(100 * BOUND)}
     return {"lb_policy": "MAGLEV", "common_lb_config": common}

@@ -28,6 +28,7 @@ OF_FLEET: dict[str, Policy] = {
     "round-robin": "round-robin",
     "least-request": "least-request",
     "affinity": "affinity",
+    "prefix-affinity": "affinity",
     "none": "round-robin",
 }
 """The fleet file's policies; without a gateway the load generator goes round itself."""

@@ -20,7 +20,7 @@ from headrace.simulator.result import (
     figures,
     imbalance,
 )
-from headrace.simulator.scenario import Gateways
+from headrace.simulator.scenario import EVERY, Gateways
 from headrace.simulator.simulation import Outcome, simulate
 from headrace.simulator.workload import Arrivals, Open
 
@@ -115,14 +115,15 @@ def policies() -> list[tuple[str, Gateways]]:
     """What is compared: each policy as gateways really do it, with what makes it worse."""
     return [
         ("one gateway", Gateways("least-request")),
-        ("one gateway, least of all replicas", Gateways("least-request", choices=1_000_000)),
+        ("one gateway, the less busy of two", Gateways("least-request", choices=2)),
+        ("one gateway, the least busy of all", Gateways("least-request", choices=EVERY)),
         ("16 gateways that know their own requests only", Gateways("least-request", count=16)),
         ("counts asked every second", Gateways("least-request", stale_s=1.0)),
         ("one gateway", Gateways("round-robin")),
         ("16 gateways of 4 workers", Gateways("round-robin", count=16, workers=4)),
         ("connections live on (iptables)", Gateways("random-connection")),
         ("a connection per request", Gateways("random-connection", requests_per_connection=1)),
-        ("ring, at most 1.25 times the mean", Gateways("affinity")),
+        ("ring, at most 1.5 times the mean", Gateways("affinity")),
     ]
 
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from headrace.simulator.chance import hashed, keys
 from headrace.simulator.fleet import ring
 from headrace.simulator.requests import Requests
-from headrace.simulator.scenario import Ints, Scenario
+from headrace.simulator.scenario import EVERY, Ints, Scenario
 
 NONE = -1
 ROUTING_KEYS, WORKER_KEYS = 2, 3
@@ -89,15 +89,16 @@ class Router:
     def _least(self, gateway: int, backends: list[int]) -> int:
         load = self.seen if self.spec.stale_s > 0 else self.sent[gateway]
         count = len(backends)
+        looks = self.spec.looks(count)
         best = NONE
-        if self.spec.choices >= count:
+        if looks == EVERY:
             first = self._draw(gateway, count)
             for i in range(count):
                 replica = backends[(first + i) % count]
                 if best == NONE or load[replica] < load[best]:
                     best = replica
             return best
-        for _ in range(self.spec.choices):
+        for _ in range(looks):
             replica = backends[self._draw(gateway, count)]
             if best == NONE or load[replica] < load[best]:
                 best = replica

@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.perf.replica import ReplicaModel
+from headrace.spec.balance import BOUND, looks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+EVERY = -1
+"""`choices` of a gateway that looks at every replica."""
 
 Policy = Literal["random-connection", "round-robin", "least-request", "affinity"]
 POLICIES: tuple[Policy, ...] = ("random-connection", "round-robin", "least-request", "affinity")
@@ -27,9 +31,10 @@ class Gateways:
     - `random-connection`: a Kubernetes service by iptables. A connection gets a random replica and
       keeps it for its life.
     - `round-robin`: each worker thread of each gateway goes round on its own.
-    - `least-request`: the fewest requests in flight among `choices` random replicas (Envoy's power
-      of two). A gateway counts what it sent itself, or with `stale_s` what the replicas reported
-      when it last asked.
+    - `least-request`: the fewest requests in flight among `choices` random replicas, drawn as Envoy
+      does, so that one may come twice; 0: as many as Headrace's gateway draws (`spec.balance`). A
+      gateway counts what it sent itself, or with `stale_s` what the replicas reported when it last
+      asked.
     - `affinity`: a hash of the prefix on a ring of replicas; a replica over `bound` times the mean
       load is passed over.
     """
@@ -37,9 +42,9 @@ class Gateways:
     policy: Policy = "least-request"
     count: int = 1
     workers: int = 1
-    choices: int = 2
+    choices: int = 0
     stale_s: float = 0.0
-    bound: float = 1.25
+    bound: float = BOUND
     requests_per_connection: int = 0
     """0: a connection lives as long as its client."""
     pick_s: float = 0.0
@@ -49,6 +54,10 @@ class Gateways:
     refused_s: float = 0.0
     """From a request that meets a dead replica to its next try elsewhere."""
     attempts: int = 3
+
+    def looks(self, backends: int) -> int:
+        """Random replicas that least-request looks at, of so many; EVERY: all of them in turn."""
+        return self.choices or looks(backends)
 
 
 @dataclass(frozen=True)

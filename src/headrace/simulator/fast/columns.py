@@ -13,24 +13,26 @@ SECONDS = 17
 """`seconds`: clocks and settings of the whole fleet."""
 
 SENT, PLANNED, HEAP, HELD, UNSENT, WARM_LEFT, CLOSED, LANES, POLICY, GATEWAYS = range(10)
-WORKERS, CHOICES, PER_CONNECTION, ATTEMPTS, TRANSFER, GROUPS, CACHED_GROUPS = range(10, 17)
-LIMIT, TALKS, SHARED_TOKENS = 17, 18, 19
-COUNTS = 20
+WORKERS, PER_CONNECTION, ATTEMPTS, TRANSFER, GROUPS, CACHED_GROUPS = range(10, 16)
+LIMIT, TALKS, SHARED_TOKENS = 16, 17, 18
+COUNTS = 19
 """`counts`: counters and settings of the whole fleet."""
 
 SEQS, BATCHED, MODEL_LEN, PAGES, PAGE_TOKENS, TOKEN_GROUPS = range(6)
 STATE_PAGES, DRAFTED, INTERVAL = range(6, 9)
 """`limits[model]`."""
 
-ALIVE, DUE, MODEL_OF, IN_FLIGHT, QUEUE_HEAD, QUEUE_TAIL, SEEN, FREE_PAGES = range(8)
+ALIVE, DUE, MODEL_OF, IN_FLIGHT, QUEUE_HEAD, QUEUE_TAIL, STEP_HEAD, FREE_PAGES = range(8)
 DECODING, STEP_DECODING, STEP_PROMPTS, STEP_PROMPT_TOKENS = range(8, 12)
-CONTEXT, GROWING, PARTIAL, DRAWN = range(12, 16)
+CONTEXT, GROWING, PARTIAL, STEP_TAIL = range(12, 16)
 KEYS, _SECOND_KEY, STEPS, GENERATED, DECODED, PROMPTS = range(16, 22)
-PARTIAL_COMPUTED, PARTIAL_ROOM, PREEMPTED, PREFIX_COUNT, CONTEXT_PAGES = range(22, 27)
+PARTIAL_COMPUTED, PARTIAL_ROOM, PREEMPTED, PREFIX_COUNT, CONTEXT_PAGES, SEEN = range(22, 28)
 OF_REPLICA, OF_STEP = 32, 24
 """`of[replica]`: DUE is the event that ends its step, -1 when idle; CONTEXT the tokens of all its
-decoding sequences; GROWING whether one of these may outgrow its pages; PARTIAL the request whose
-prompt is partly computed, or -1; STEPS, GENERATED, DECODED, PROMPTS and PREEMPTED are totals.
+decoding sequences; GROWING 1 + the place from which on some may outgrow their pages, or 0; PARTIAL
+the request whose prompt is partly computed, or -1; STEP_HEAD and STEP_TAIL the prompts of the step
+in flight, linked by NEXT as those of the queue; STEPS, GENERATED, DECODED, PROMPTS and PREEMPTED
+are totals.
 In lines of 64 bytes: the first is all that the delivery of a request needs, a step takes the first
 three."""
 
@@ -50,8 +52,9 @@ MOST_LEFT, MOST_SEATS = 32_000, 32_000
 BACKENDS, _DECODE_BACKENDS, RING, _DECODE_RING = range(4)
 GATEWAY_DRAWN, SENT_SUM = 4, 5
 GATEWAY_KEYS, _SECOND_GATEWAY_KEY = 6, 7
-OF_GATEWAY = 8
-"""`gateway[gateway]`: BACKENDS + role and RING + role are counts."""
+LOOKS, _DECODE_LOOKS = 8, 9
+OF_GATEWAY = 10
+"""`gateway[gateway]`: BACKENDS + role, RING + role and LOOKS + role are counts."""
 
 WARM_LENGTH, CONNECTED, _DECODE_CONNECTED, CONNECTION_LEFT, _DECODE_CONNECTION_LEFT = range(5)
 CONVERSATION, TURNS_LEFT, SAID = range(5, 8)

@@ -82,6 +82,8 @@ class FastFleet:
         known[:] = 0
         known[replicas] = 1
         self._state.gateway[gateway, c.BACKENDS + role] = len(replicas)
+        looks = self.scenario.gateways.looks(len(replicas))
+        self._state.gateway[gateway, c.LOOKS + role] = looks
         if self.scenario.gateways.policy == "affinity":
             self._set_ring(gateway, role, *ring(replicas))
 
@@ -108,7 +110,7 @@ class FastFleet:
             row[place] = -1
         s.prefixes[replica] = -1
         for request in sorted(broken):
-            leave_gateway(s, request)
+            leave_gateway(s, request, replica)
             end(s, request, s.seconds[c.NOW_S], FAILED)
 
     def _held_by(self, replica: int) -> set[int]:
@@ -117,13 +119,18 @@ class FastFleet:
         row, seats = s.of[replica], s.seat[replica]
         found = set(s.seated[replica, seats[: row[c.DECODING]], c.REQUEST].tolist())
         if row[c.DUE] >= 0:
-            found.update(s.prompts[replica, : row[c.STEP_PROMPTS]].tolist())
+            found.update(self._linked(int(row[c.STEP_HEAD]))[: row[c.STEP_PROMPTS]])
         if row[c.PARTIAL] >= 0:
             found.add(int(row[c.PARTIAL]))
-        request = int(row[c.QUEUE_HEAD])
+        found.update(self._linked(int(row[c.QUEUE_HEAD])))
+        return found
+
+    def _linked(self, request: int) -> list[int]:
+        """A queue from this request on."""
+        found = []
         while request >= 0:
-            found.add(request)
-            request = int(s.asked[request, c.NEXT])
+            found.append(request)
+            request = int(self._state.asked[request, c.NEXT])
         return found
 
     def start(self, replica: int) -> None:

@@ -7,11 +7,12 @@ import numpy as np
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import FIRST, SECOND, WEYL, hashed
 from headrace.simulator.fast.compiling import compiled
+from headrace.simulator.fast.schedule import next_stopped
 
 
 @compiled
 def decode(s, r):
-    """Give each its token and its accepted drafts; returns how many ended."""
+    """Give each its token and its accepted drafts; returns how many ended, all from which on."""
     count = s.of[r, c.STEP_DECODING]
     model = s.of[r, c.MODEL_OF]
     drafted = s.limits[model, c.DRAFTED]
@@ -20,8 +21,7 @@ def decode(s, r):
     if drafted == 0:
         stopped = _decode_plain(left, count)
     else:
-        first = s.of[r, c.DRAWN]
-        s.of[r, c.DRAWN] += count
+        first = s.of[r, c.DECODED]
         key, other = s.of[r, c.KEYS], s.of[r, c.KEYS + 1]
         limits = s.thresholds[model]
         if drafted == 1:
@@ -29,24 +29,25 @@ def decode(s, r):
         else:
             accepted, stopped = _decode_drafted(left, count, key, other, first, drafted, limits)
         produced += accepted
-    ended = 0
+    ended, first_stopped = 0, 0
     if stopped > 0:
-        ended, beyond = _stop(s, r, count)
+        first_stopped = next_stopped(left, 0, count)
+        ended, beyond = _stop(s, r, first_stopped, stopped)
         produced -= beyond
     s.of[r, c.CONTEXT] += produced
     s.of[r, c.GENERATED] += produced
     s.of[r, c.DECODED] += count
-    return ended
+    return ended, first_stopped
 
 
 @compiled
-def _stop(s, r, count):
+def _stop(s, r, first, stopped):
     """Look at those that are at their stop: how many ended, and tokens beyond their ends."""
     left = s.left[r]
     ended, beyond = 0, 0
-    for i in range(count):
-        if left[i] > 0:
-            continue
+    i = first
+    for _ in range(stopped):
+        i = next_stopped(left, i, len(left))
         seated = s.seated[r, s.seat[r, i]]
         length, last = seated[c.STOP] - left[i], seated[c.END]
         if length >= last:
@@ -55,7 +56,8 @@ def _stop(s, r, count):
             left[i] = 0
             ended += 1
         else:
-            s.of[r, c.GROWING] = 1
+            s.of[r, c.GROWING] = 1 + first
+        i += 1
     return ended, beyond
 
 

@@ -11,15 +11,23 @@ from headrace.simulator.fast.chance import below
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.fast.finish import decode
 from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
-from headrace.simulator.fast.prefetch import LINE_BYTES, prefetch
+from headrace.simulator.fast.memory import LINE_BYTES, close_gap, prefetch
 from headrace.simulator.fast.prefix import find_prefix, keep_context, take_context
 from headrace.simulator.fast.route import gateway_of, pick
-from headrace.simulator.fast.schedule import held_pages, pages_for, room_for, schedule, set_stop
+from headrace.simulator.fast.schedule import (
+    held_pages,
+    next_stopped,
+    pages_for,
+    room_for,
+    schedule,
+    set_stop,
+)
 from headrace.simulator.requests import DONE, FAILED, WARMUP
 from headrace.simulator.workload import FIRST_TALK
 
 REACHED, REQUESTS_USED_UP, HEAP_FULL = range(3)
 """Why `advance` returns."""
+_SEAT_BYTES = 4 * c.OF_SEAT
 
 
 @compiled
@@ -47,22 +55,30 @@ def advance(s, until_s):
             return REQUESTS_USED_UP
         order = s.heap_order[0]
         s.seconds[c.NOW_S] = event_s
-        pop(s)
-        _fetch_next(s)
+        _fetch_next(s, pop(s))
         _happen(s, kind, number, order)
 
 
 @compiled
-def _fetch_next(s):
-    """What the end of the next step will read; what happens before it may only add to that."""
+def _fetch_next(s, entered):
+    """What the ends of the next steps will read; what happens before may only add to that.
+
+    A replica's figures when its event comes close to the top: they say, when it is at the top, how
+    much of the rest is in use.
+    """
+    kind, r = divmod(s.heap_what[entered], KIND)
+    if kind == STEP:
+        for byte in range(0, 8 * c.OF_STEP, LINE_BYTES):
+            prefetch(s.of, r, byte)
+        prefetch(s.pace, r, 0)
     kind, r = divmod(s.heap_what[0], KIND)
     if s.counts[c.HEAP] == 0 or kind != STEP:
         return
-    for byte in range(0, 8 * c.OF_STEP, LINE_BYTES):
-        prefetch(s.of, r, byte)
-    prefetch(s.pace, r, 0)
-    for byte in range(0, 2 * s.left.shape[1], LINE_BYTES):
+    if s.of[r, c.STEP_PROMPTS] > 0:
+        prefetch(s.asked, s.of[r, c.STEP_HEAD], 0)
+    for byte in range(0, 2 * (s.of[r, c.DECODING] + 1), LINE_BYTES):
         prefetch(s.left, r, byte)
+        prefetch(s.seat, r, byte)
 
 
 @compiled
@@ -177,10 +193,10 @@ def _route(s, request):
 
 
 @compiled
-def leave_gateway(s, request):
+def leave_gateway(s, request, replica):
     """Its gateway counts it no longer."""
     gateway = gateway_of(s, request)
-    s.sent_by[gateway, s.asked[request, c.REPLICA]] -= 1
+    s.sent_by[gateway, replica] -= 1
     s.gateway[gateway, c.SENT_SUM] -= 1
 
 
@@ -188,13 +204,13 @@ def leave_gateway(s, request):
 def _deliver(s, request):
     r = np.int64(s.asked[request, c.REPLICA])
     if s.of[r, c.ALIVE] == 0:
-        _refused(s, request)
+        _refused(s, request, r)
         return
     if s.counts[c.GROUPS] > 0 and s.marks[request, c.STAGE] == 0:
         s.asked[request, c.HIT] = _found(s, r, request)
     s.counts[c.HELD] -= 1
     if _is_rejected(s, r, request):
-        leave_gateway(s, request)
+        leave_gateway(s, request, r)
         end(s, request, s.seconds[c.NOW_S], FAILED)
         return
     s.asked[request, c.NEXT] = -1
@@ -237,8 +253,8 @@ def _is_rejected(s, r, request):
 
 
 @compiled
-def _refused(s, request):
-    leave_gateway(s, request)
+def _refused(s, request, r):
+    leave_gateway(s, request, r)
     s.marks[request, c.TRIES] += 1
     if s.marks[request, c.TRIES] >= s.counts[c.ATTEMPTS]:
         s.counts[c.HELD] -= 1
@@ -262,17 +278,22 @@ def _end_step(s, r):
     prompts = s.of[r, c.STEP_PROMPTS]
     prompt_tokens = s.of[r, c.STEP_PROMPT_TOKENS]
     started = prompts
-    if prompts > 0 and s.of[r, c.PARTIAL] == s.prompts[r, prompts - 1]:
+    if prompts > 0:
+        prefetch(s.seated, r, _SEAT_BYTES * np.int64(s.seat[r, s.of[r, c.DECODING]]))
+    if prompts > 0 and s.of[r, c.PARTIAL] == s.of[r, c.STEP_TAIL]:
         started -= 1
     s.of[r, c.STEPS] += 1
     s.of[r, c.PROMPTS] += prompt_tokens
-    ended = decode(s, r)
+    ended, first = decode(s, r)
     decoding = s.of[r, c.STEP_DECODING]
     out_s = _emitted_s(s, r, decoding + started)
     if ended > 0:
-        _leave_decoding(s, r, out_s)
-    for i in range(started):
-        _start_decoding(s, r, np.int64(s.prompts[r, i]), out_s)
+        _leave_decoding(s, r, first, ended, out_s)
+    request = s.of[r, c.STEP_HEAD]
+    for _ in range(started):
+        behind = np.int64(s.asked[request, c.NEXT])
+        _start_decoding(s, r, request, out_s)
+        request = behind
     _begin_step(s, r)
 
 
@@ -293,30 +314,30 @@ def _emitted_s(s, r, chunks):
 
 
 @compiled
-def _leave_decoding(s, r, out_s):
-    """Take out those that have all their tokens; the others keep their order."""
+def _leave_decoding(s, r, i, ended, out_s):
+    """Take out those that have all their tokens, from the i-th on; the others keep their order."""
     limits = s.limits[s.of[r, c.MODEL_OF]]
-    i = 0
-    while i < s.of[r, c.DECODING]:
+    while ended > 0:
+        i = next_stopped(s.left[r], i, s.of[r, c.DECODING])
         seated = s.seated[r, s.seat[r, i]]
-        if s.left[r, i] > 0 or seated[c.STOP] < seated[c.END]:
+        if seated[c.STOP] < seated[c.END]:
             i += 1
             continue
+        ended -= 1
         s.of[r, c.FREE_PAGES] += pages_for(limits, np.int64(seated[c.ROOM]))
         s.of[r, c.CONTEXT] -= seated[c.END]
         _finished(s, r, np.int64(seated[c.REQUEST]), out_s)
-        _close_up(s.left[r], s.seat[r], i, s.of[r, c.DECODING] - 1)
+        _close_up(s, r, i, s.of[r, c.DECODING] - 1)
         s.of[r, c.DECODING] -= 1
 
 
 @compiled
-def _close_up(left, seat, gap, last):
+def _close_up(s, r, gap, last):
     """Those behind the gap move up by one; its seat is free."""
-    free = seat[gap]
-    for i in range(gap, last):
-        left[i] = left[i + 1]
-        seat[i] = seat[i + 1]
-    seat[last] = free
+    free = s.seat[r, gap]
+    close_gap(s.left, r, gap, last)
+    close_gap(s.seat, r, gap, last)
+    s.seat[r, last] = free
 
 
 @compiled
@@ -344,14 +365,14 @@ def _start_decoding(s, r, request, out_s):
     seated[c.ROOM] = room
     set_stop(s, r, at, length, limits[c.DRAFTED])
     s.of[r, c.CONTEXT] += length
-    if length + limits[c.DRAFTED] > room:
-        s.of[r, c.GROWING] = 1
+    if length + limits[c.DRAFTED] > room and s.of[r, c.GROWING] == 0:
+        s.of[r, c.GROWING] = 1 + at
 
 
 @compiled
 def _finished(s, r, request, out_s):
     s.of[r, c.IN_FLIGHT] -= 1
-    leave_gateway(s, request)
+    leave_gateway(s, request, r)
     if s.counts[c.TRANSFER] == 1 and s.marks[request, c.STAGE] == 0:
         s.marks[request, c.STAGE] = 1
         s.asked[request, c.PROGRESS] = 0

@@ -8,7 +8,7 @@ from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import below, hashed
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.router import AFFINITY_KEY
-from headrace.simulator.scenario import POLICIES
+from headrace.simulator.scenario import EVERY, POLICIES
 
 CONNECTION, TURN, LEAST = (
     POLICIES.index("random-connection"),
@@ -88,17 +88,30 @@ def _load(s, gateway, replica):
 
 @compiled
 def _least(s, gateway, role, count):
+    looks = s.gateway[gateway, c.LOOKS + role]
+    if looks == EVERY:
+        return _least_of_all(s, gateway, role, count)
+    first = s.gateway[gateway, c.GATEWAY_DRAWN]
+    s.gateway[gateway, c.GATEWAY_DRAWN] = first + looks
+    key, other = s.gateway[gateway, c.GATEWAY_KEYS], s.gateway[gateway, c.GATEWAY_KEYS + 1]
     best = np.int64(-1)
     least = np.int64(0)
-    choices = s.counts[c.CHOICES]
-    everyone = choices >= count
-    first = _draw(s, gateway, count) if everyone else 0
-    for i in range(count if everyone else choices):
-        at = (first + i) % count if everyone else _draw(s, gateway, count)
-        replica = s.backends[role, gateway, 0, at]
+    for number in range(first, first + looks):
+        replica = s.backends[role, gateway, 0, below(key, other, number, count)]
         load = _load(s, gateway, replica)
         if best < 0 or load < least:
             best, least = replica, load
+    return best
+
+
+@compiled
+def _least_of_all(s, gateway, role, count):
+    first = _draw(s, gateway, count)
+    best = s.backends[role, gateway, 0, first]
+    for i in range(1, count):
+        replica = s.backends[role, gateway, 0, (first + i) % count]
+        if _load(s, gateway, replica) < _load(s, gateway, best):
+            best = replica
     return best
 
 

@@ -11,7 +11,11 @@ import numpy as np
 
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.compiling import compiled
+from headrace.simulator.fast.memory import LINE_BYTES
 from headrace.simulator.fast.step_time import step_s
+
+LINE = LINE_BYTES // 2
+"""Sequences in a line of `left`."""
 
 
 @compiled
@@ -41,6 +45,22 @@ def length_of(s, r, i):
 
 
 @compiled
+def next_stopped(left, first, count):
+    """The first from there on that is at its stop; `count` without one. A line at a time."""
+    block = first // LINE * LINE
+    while block < count:
+        found = False
+        for i in range(LINE):
+            found |= left[block + i] <= 0
+        if found:
+            for i in range(max(block, first), min(block + LINE, count)):
+                if left[i] <= 0:
+                    return i
+        block += LINE
+    return count
+
+
+@compiled
 def set_stop(s, r, i, length, drafted):
     """Where to look at it again: at its end, or when drafts may outgrow its pages."""
     seated = s.seated[r, s.seat[r, i]]
@@ -59,7 +79,7 @@ def schedule(s, r):
     model = s.of[r, c.MODEL_OF]
     limits = s.limits[model]
     verified = limits[c.DRAFTED] + 1
-    preempted = s.of[r, c.GROWING] == 1 and _grow_decoding(s, r, limits)
+    preempted = s.of[r, c.GROWING] > 0 and _grow_decoding(s, r, limits)
     decoding = min(s.of[r, c.DECODING], limits[c.BATCHED] // verified)
     budget = limits[c.BATCHED] - decoding * verified
     s.of[r, c.STEP_DECODING] = decoding
@@ -100,13 +120,10 @@ def _decode_context(s, r, decoding):
 @compiled
 def _grow_decoding(s, r, limits):
     """Pages for those that need more, oldest first; whether one had to give up its own."""
+    i = next_stopped(s.left[r], s.of[r, c.GROWING] - 1, s.of[r, c.DECODING])
     s.of[r, c.GROWING] = 0
     preempted = False
-    i = 0
     while i < s.of[r, c.DECODING]:
-        if s.left[r, i] > 0:
-            i += 1
-            continue
         seated = s.seated[r, s.seat[r, i]]
         length, last = length_of(s, r, i), np.int64(seated[c.END])
         tokens = min(length + limits[c.DRAFTED], last)
@@ -121,7 +138,7 @@ def _grow_decoding(s, r, limits):
             s.of[r, c.FREE_PAGES] -= missing
             seated[c.ROOM] = room_for(limits, tokens)
         set_stop(s, r, i, length, limits[c.DRAFTED])
-        i += 1
+        i = next_stopped(s.left[r], i + 1, s.of[r, c.DECODING])
     return preempted
 
 
@@ -171,7 +188,12 @@ def _continue_prompt(s, r, limits, budget):
 
 @compiled
 def _add_prompt(s, r, request, computed, chunk, target):
-    s.prompts[r, s.of[r, c.STEP_PROMPTS]] = request
+    s.asked[request, c.NEXT] = -1
+    if s.of[r, c.STEP_PROMPTS] == 0:
+        s.of[r, c.STEP_HEAD] = request
+    else:
+        s.asked[s.of[r, c.STEP_TAIL], c.NEXT] = request
+    s.of[r, c.STEP_TAIL] = request
     s.of[r, c.STEP_PROMPTS] += 1
     s.of[r, c.STEP_PROMPT_TOKENS] += chunk
     if computed + chunk < target:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headrace.perf.replica import ReplicaModel
 from headrace.simulator.chance import hashed, keys, thresholds
 from headrace.simulator.fast import columns as c
-from headrace.simulator.fast.prefetch import LINE_BYTES
+from headrace.simulator.fast.memory import LINE_BYTES
 from headrace.simulator.fast.step_time import StepTimes, step_times
 from headrace.simulator.replica import ACCEPTANCE_KEYS
 from headrace.simulator.requests import Requests
@@ -59,7 +59,6 @@ class State(NamedTuple):
     left: I2  # replica x slot
     seat: I2  # replica x slot
     seated: I4  # replica x seat x ..
-    prompts: I4  # replica x prompt of its step
     gateway: I8  # gateway x ..
     gateway_free_s: F8  # gateway
     backends: I8  # role x gateway x (list, is one) x replica
@@ -106,7 +105,6 @@ def new_state(
         left=aligned((replicas, whole_lines(slots)), np.int16),
         seat=_seats(replicas, whole_lines(slots)),
         seated=aligned((replicas, slots, c.OF_SEAT), np.int32),
-        prompts=np.zeros((replicas, slots), np.int32),
         gateway=of_gateway,
         gateway_free_s=np.zeros(gateways.count),
         backends=np.zeros((2, gateways.count, 2, replicas), np.int64),
@@ -243,7 +241,7 @@ def _counts(scenario: Scenario, closed: Closed | None) -> I8:
     table[c.WARM_LEFT] = 0 if closed is None or closed.together else closed.concurrency
     table[c.POLICY] = POLICIES.index(gateways.policy)
     table[c.GATEWAYS], table[c.WORKERS] = gateways.count, gateways.workers
-    table[c.CHOICES], table[c.PER_CONNECTION] = gateways.choices, gateways.requests_per_connection
+    table[c.PER_CONNECTION] = gateways.requests_per_connection
     table[c.ATTEMPTS], table[c.TRANSFER] = gateways.attempts, scenario.transfer is not None
     table[c.GROUPS], table[c.CACHED_GROUPS] = _groups(scenario, closed), scenario.cached_groups
     if closed is not None and closed.talk is not None:
