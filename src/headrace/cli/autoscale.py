@@ -33,6 +33,16 @@ def autoscale(
     hold_down: Annotated[
         float, typer.Option("--hold-down", min=0, help="Seconds of less load before shrinking.")
     ] = 300.0,
+    hold_up: Annotated[
+        float, typer.Option("--hold-up", min=0, help="Seconds of more load before growing.")
+    ] = 0.0,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", min=0, max=0.99, help="No change this near to the target."),
+    ] = 0.1,
+    cooldown: Annotated[
+        float, typer.Option("--cooldown", min=0, help="Seconds after a change without shrinking.")
+    ] = 0.0,
     every: Annotated[
         float, typer.Option("--every", min=0.5, help="Seconds between two looks.")
     ] = 10.0,
@@ -46,7 +56,16 @@ def autoscale(
     from headrace.targets.local import registry
 
     entry = registry.find_running(name)
-    policy = scaling_policy(entry.run_dir, least, most, in_flight, hold_down)
+    policy = scaling_policy(
+        entry.run_dir,
+        least,
+        most,
+        in_flight,
+        hold_down_s=hold_down,
+        hold_up_s=hold_up,
+        tolerance=tolerance,
+        cooldown_s=cooldown,
+    )
     console.print(
         f"{entry.name}: {policy.least} to {policy.most} replicas, "
         f"{policy.target_in_flight:g} requests in flight in each"
@@ -55,9 +74,12 @@ def autoscale(
 
 
 def scaling_policy(
-    run_dir: Path, least: int, most: int | None, in_flight: float | None, hold_down_s: float
+    run_dir: Path, least: int, most: int | None, in_flight: float | None, **more: float
 ) -> ScalingPolicy:
-    """The limits and the target; the plan's where none is given. Raises InputError."""
+    """The limits and the target; the plan's where none is given. `more` are other fields.
+
+    Raises InputError.
+    """
     from headrace.planner.plan import Plan
     from headrace.simulator.autoscaling import ScalingPolicy
 
@@ -71,7 +93,7 @@ def scaling_policy(
             least=least,
             most=min(most or planned, planned),
             target_in_flight=in_flight or plan.chosen.prediction.concurrency_per_replica,
-            hold_down_s=hold_down_s,
+            **more,  # type: ignore[arg-type]
         )
     except ValueError as error:
         raise InputError(f"--least, --most, --in-flight: {error}") from error

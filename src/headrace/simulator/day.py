@@ -16,6 +16,8 @@ from headrace.simulator.simulation import Outcome, simulate
 from headrace.simulator.workload import Curve
 
 HOUR_S = 3600.0
+FILL = 0.9
+"""Share of the planned requests in flight that the autoscaler aims at."""
 TYPICAL = (
     *(0.42, 0.34, 0.29, 0.26, 0.25, 0.27, 0.34, 0.46, 0.62, 0.78, 0.90, 0.96),
     *(0.98, 1.00, 0.99, 0.97, 0.93, 0.88, 0.82, 0.77, 0.72, 0.66, 0.58, 0.50),
@@ -42,7 +44,7 @@ def day(
     policy = ScalingPolicy(
         least=1 + spare,
         most=case.replicas,
-        target_in_flight=0.9 * case.in_flight,
+        target_in_flight=FILL * case.in_flight,
         spare=spare,
         horizon_s=start_s,
     )
