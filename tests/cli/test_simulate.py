@@ -69,7 +69,15 @@ def test_scaling(ask):
     assert all(row["published_total_tok_s"] is None for row in rows)
 
 
-def test_all_policies_the_best_first(ask):
+def chart(tmp_path: Path, name: str) -> dict:
+    """A chart of the page, as report.js draws it."""
+    page = (tmp_path / "out" / "report.html").read_text()
+    data = page.partition('id="charts"')[2].partition(">")[2].partition("</script>")[0]
+    drawn: dict = json.loads(data)[name]
+    return drawn
+
+
+def test_all_policies_the_best_first(ask, tmp_path):
     rows = ask("--policy", "all")["policies"]
     assert {row["policy"] for row in rows} == {
         "random-connection",
@@ -81,6 +89,10 @@ def test_all_policies_the_best_first(ask):
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == 1
     assert "one picker" in rows[-1]["settings"]
+    drawn = chart(tmp_path, "policies")
+    lost = [v for series in drawn["series"] for v in series["values"] if v is not None]
+    assert sorted(lost) == pytest.approx(sorted(1 - share for share in shares), abs=1e-3)
+    assert len(drawn["notes"]) == len(rows)
 
 
 def test_a_failure_has_a_history(ask):
@@ -97,13 +109,18 @@ def test_a_rate_sweep(ask):
     assert rows[0]["keeps_slo"]
 
 
-def test_fewest_gpus_have_a_spare_node(ask):
+def test_fewest_gpus_have_a_spare_node(ask, tmp_path):
     (row,) = ask("--gpus-for", "30k", "--spare", 1)["sizes"]
     assert row["feasible"]
     assert row["nodes"] >= 2
     assert row["gpus"] == 2 * row["nodes"]
     assert row["after_loss"]["latency_ms"]["tpot"]["p99"] <= 60
     assert row["usd_per_million_tokens"] > 0
+    carried = [tried["nodes"] for tried in row["tries"] if tried["carries"]]
+    assert min(carried) == row["nodes"] - 1
+    drawn = chart(tmp_path, "sizes-tpot")
+    assert drawn["x"] == sorted(tried["gpus"] for tried in row["tries"])
+    assert [series["label"] for series in drawn["series"]] == ["B200", "Goal"]
 
 
 def test_a_day_costs_less_at_night(ask, tmp_path):

@@ -287,7 +287,8 @@ def _sizes(plan: Plan, case: Case, asked: Asked, show: Show) -> Simulation:
     goals = [f"{goal.words} {goal.limit_ms:g} ms" for goal in case.goals] or ["no goals"]
     load = f"{asked.gpus_for:,.0f} total tok/s, {', '.join(goals)}, N+{asked.spare} nodes"
     question = f"Fewest GPUs for {load}."
-    return _found(case, question, asked.duration_s, sizes=rows)
+    p99 = {goal.metric: goal.limit_ms for goal in case.goals if goal.percentile == 99}
+    return _found(case, question, asked.duration_s, sizes=rows, goals_p99_ms=p99)
 
 
 def _day(plan: Plan, case: Case, asked: Asked, show: Show) -> Simulation:  # noqa: ARG001

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.report.chart import Axis, Chart, Mark, Series, Table
+from headrace.report.chart import Chart, Table
 from headrace.report.page import rendered
 from headrace.report.parts import Card, Fact
+from headrace.report.simulation_charts import charts
 from headrace.report.words import NOTHING, milliseconds, number, percent, seconds, usd
-from headrace.simulator.result import Figures, Simulation, SizeRow, Timeline
+from headrace.simulator.result import Figures, Simulation, SizeRow
 
 KIND = "simulated"
 EVENTS = 30
@@ -50,7 +51,7 @@ def _view(found: Simulation) -> SimulationPage:
         question=found.question,
         identity=_identity(found),
         cards=_cards(found),
-        charts=[*_scaling_charts(found), *_rate_charts(found), *_day_charts(found), *_time(found)],
+        charts=charts(found),
         tables=tables(found),
         assumptions=found.assumptions,
         command=found.command,
@@ -81,115 +82,6 @@ def _cards(found: Simulation) -> list[Card]:
     completed = found.requests.get("completed", 0)
     done = f"{completed / 1e6:.2f}M" if completed >= 1e6 else f"{completed:,}"
     return [*cards, Card("Requests", done, "completed", f"{failed:,} failed", KIND)]
-
-
-def _scaling_charts(found: Simulation) -> list[Chart]:
-    rows = found.scaling
-    if not rows:
-        return []
-    series = [Series("Simulated", [1 - row.efficiency for row in rows], "line", "measured")]
-    known = [row.published_total_tok_s for row in rows]
-    if known[0] is not None and any(known):
-        each = known[0] / rows[0].nodes
-        shares = [1 - k / r.nodes / each if k else None for k, r in zip(known, rows, strict=True)]
-        series.append(Series("Published", shares, "points", "second"))
-    return [
-        Chart(
-            id="scaling",
-            title="Lost in scaling",
-            about="By how much the throughput per node is below the first row's, over nodes.",
-            x=[row.nodes for row in rows],
-            x_axis=Axis("Nodes", "count"),
-            y_axis=Axis("Lost", "share"),
-            series=tuple(series),
-        )
-    ]
-
-
-def _rate_charts(found: Simulation) -> list[Chart]:
-    rows = [row for row in found.rates if row.figures.latency_ms is not None]
-    if not rows:
-        return []
-    x = [row.asked_request_s for row in rows]
-    latency = [row.figures.latency_ms for row in rows]
-    tpot = [item.tpot.p99 if item else None for item in latency]
-    ttft = [item.ttft.p99 if item else None for item in latency]
-    axis = Axis("Requests per second", "rate")
-    return [
-        Chart(
-            id=name.lower(),
-            title=f"{name} p99 over requests per second",
-            about="Poisson arrivals; where the line turns up, the fleet no longer keeps up.",
-            x=x,
-            x_axis=axis,
-            y_axis=Axis(f"{name} p99", "ms"),
-            series=(Series(f"{name} p99", values, "line", "measured"),),
-        )
-        for name, values in (("TPOT", tpot), ("TTFT", ttft))
-    ]
-
-
-def _day_charts(found: Simulation) -> list[Chart]:
-    if not found.hours:
-        return []
-    axis = Axis("Hour", "count")
-    x = [row.hour for row in found.hours]
-    cost = [row.usd for row in found.hours]
-    replicas = [row.replicas_mean for row in found.hours]
-    return [
-        Chart(
-            "cost",
-            "Cost by hour of the day",
-            "USD for the replicas that took requests in each hour.",
-            x,
-            axis,
-            Axis("USD", "rate"),
-            (Series("USD", cost, "bars", "measured"),),
-        ),
-        Chart(
-            "replicas",
-            "Replicas by hour of the day",
-            "Mean number of replicas that took requests.",
-            x,
-            axis,
-            Axis("Replicas", "count"),
-            (Series("Replicas", replicas, "line", "measured"),),
-        ),
-    ]
-
-
-def _time(found: Simulation) -> list[Chart]:
-    line = found.timeline
-    if line is None:
-        return []
-    marks = tuple(Mark(e.at_s, e.what, "bad") for e in found.events if "failed" in e.what)[:3]
-    charts = [
-        ("throughput", "Throughput over time", "Total tok/s", "rate", line.total_tok_s),
-        ("flight", "Requests in flight", "Requests", "count", line.in_flight),
-        ("ttft", "TTFT p99 over time", "TTFT p99", "ms", line.ttft_p99_ms),
-    ]
-    if len(set(line.ready)) > 1:
-        charts.append(("ready", "Replicas that take requests", "Replicas", "count", line.ready))
-    return [
-        Chart(
-            id=f"time-{name}",
-            title=title,
-            about=_bins(line) + (COUNTED if name == "throughput" else ""),
-            x=line.at_s,
-            x_axis=Axis("Seconds since the window's start", "s"),
-            y_axis=Axis(label, style),  # type: ignore[arg-type]
-            series=(Series(label, values, "line", "measured"),),  # type: ignore[arg-type]
-            marks=marks,
-        )
-        for name, title, label, style, values in charts
-    ]
-
-
-COUNTED = " Input tokens count when their prompt is done, so that a rush of prompts is a peak."
-
-
-def _bins(line: Timeline) -> str:
-    return f"In bins of {number(line.at_s[0])} s." if line.at_s else ""
 
 
 def tables(found: Simulation) -> list[Table]:

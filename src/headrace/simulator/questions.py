@@ -17,6 +17,7 @@ from headrace.simulator.result import (
     RateRow,
     ScalingRow,
     SizeRow,
+    SizeTry,
     figures,
     imbalance,
 )
@@ -119,6 +120,10 @@ def policies() -> list[tuple[str, Gateways]]:
         ("one gateway, the least busy of all", Gateways("least-request", choices=EVERY)),
         ("16 gateways that know their own requests only", Gateways("least-request", count=16)),
         ("counts asked every second", Gateways("least-request", stale_s=1.0)),
+        (
+            "counts asked every second, the less busy of two",
+            Gateways("least-request", choices=2, stale_s=1.0),
+        ),
         ("one gateway", Gateways("round-robin")),
         ("16 gateways of 4 workers", Gateways("round-robin", count=16, workers=4)),
         ("connections live on (iptables)", Gateways("random-connection")),
@@ -221,13 +226,16 @@ def keeps_up(outcome: Outcome) -> bool:
 def fewest_nodes(case: Case, tok_s: float, spare: int, duration_s: float, tick: Tick) -> SizeRow:
     """The fewest nodes that carry a load with the goals kept while `spare` of them are lost."""
     rate = tok_s / case.tokens_per_request
+    tries: list[SizeTry] = []
 
     def carries(nodes: int) -> Figures | None:
         sized = replace(case, nodes=nodes)
         outcome = run(sized, duration_s, Open(rate))
         tick(f"{case.gpu}: {nodes} nodes")
         found = figures(outcome)
-        return found if keeps_up(outcome) and keeps_slo(sized, found) else None
+        enough = keeps_up(outcome) and keeps_slo(sized, found)
+        tries.append(_size_try(sized, found, carries=enough))
+        return found if enough else None
 
     predicted = case.in_flight * case.replicas_per_node / case.answer_s
     low, high = 0, max(1, math.ceil(rate / predicted))
@@ -245,7 +253,18 @@ def fewest_nodes(case: Case, tok_s: float, spare: int, duration_s: float, tick: 
             low = middle
         else:
             high, found = middle, tried
-    return _size_row(case, high, spare, tok_s, found)
+    return _size_row(case, high, spare, tok_s, found).model_copy(update={"tries": tries})
+
+
+def _size_try(case: Case, found: Figures, *, carries: bool) -> SizeTry:
+    latency = found.latency_ms
+    return SizeTry(
+        nodes=case.nodes,
+        gpus=case.gpus,
+        carries=carries,
+        tpot_p99_ms=latency.tpot.p99 if latency else None,
+        ttft_p99_ms=latency.ttft.p99 if latency else None,
+    )
 
 
 def infeasible(gpu: str, reason: str) -> SizeRow:

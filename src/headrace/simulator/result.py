@@ -80,6 +80,17 @@ class RateRow(_Part):
     keeps_slo: bool
 
 
+class SizeTry(_Part):
+    """A number of nodes that was simulated on the way to the fewest, without the spare ones."""
+
+    nodes: int
+    gpus: int
+    carries: bool
+    """It keeps up with the load, and keeps the goals."""
+    tpot_p99_ms: float | None
+    ttft_p99_ms: float | None
+
+
 class SizeRow(_Part):
     """The fewest machines of one GPU type for a load."""
 
@@ -96,6 +107,7 @@ class SizeRow(_Part):
     """With the spare nodes lost."""
     usd_per_hour: float | None = None
     usd_per_million_tokens: float | None = None
+    tries: list[SizeTry] = []
 
 
 class HourRow(_Part):
@@ -161,6 +173,8 @@ class Simulation(_Part):
     policies: list[PolicyRow] = []
     rates: list[RateRow] = []
     sizes: list[SizeRow] = []
+    goals_p99_ms: dict[Metric, float] = {}
+    """What `sizes` had to keep at p99."""
     hours: list[HourRow] = []
     events: list[EventRow] = []
     timeline: Timeline | None = None
