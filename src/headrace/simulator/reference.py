@@ -166,6 +166,7 @@ class ReferenceFleet:
         requests.status[request] = status
         self._stage.pop(request, None)
         self._tries.pop(request, None)
+        self.router.refused.pop(request, None)
         if self.closed is None:
             return
         if requests.phase[request] == WARMUP:
@@ -242,6 +243,8 @@ class ReferenceFleet:
     def _refused(self, request: int) -> None:
         """Nobody listens there: the gateway tries another, up to its limit."""
         self._leave_gateway(request)
+        number = int(self.requests.replica[request])
+        self.router.refuse(request, self._gateway(request), number)
         self._tries[request] = self._tries.get(request, 0) + 1
         if self._tries[request] >= self.scenario.gateways.attempts:
             self._held -= 1
@@ -359,6 +362,7 @@ class ReferenceFleet:
     def start(self, replica: int) -> None:
         """It is alive, empty."""
         self.replicas[replica].alive = True
+        self.router.revive(replica)
 
     # What can be seen
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from headrace.simulator.chance import hashed, keys
 from headrace.simulator.fleet import ring
 from headrace.simulator.requests import Requests
-from headrace.simulator.scenario import EVERY, Ints, Scenario
+from headrace.simulator.scenario import EJECT_AFTER, EJECTED, EVERY, RESELECTIONS, Ints, Scenario
 
 NONE = -1
 ROUTING_KEYS, WORKER_KEYS = 2, 3
@@ -28,6 +28,9 @@ class Router:
         self._drawn = [0] * gateways
         self.sent = [[0] * replicas for _ in range(gateways)]
         """In flight, as each gateway counts what it sent."""
+        self.refused: dict[int, tuple[int, ...]] = {}
+        """The last two replicas that refused a request."""
+        self._refusals = [[0] * replicas for _ in range(gateways)]
         self.seen = [0] * replicas
         """In flight, as the replicas reported it last."""
         key, other = keys(scenario.seed, WORKER_KEYS, 1)[0].tolist()
@@ -43,6 +46,19 @@ class Router:
             points, owners = ring(replicas)
             self._rings[role][gateway] = points.tolist(), owners.tolist()
 
+    def refuse(self, request: int, gateway: int, replica: int) -> None:
+        """Nobody listens there."""
+        self.refused[request] = (*self.refused.get(request, ()), replica)[-2:]
+        self._refusals[gateway][replica] += 1
+        if self._refusals[gateway][replica] == EJECT_AFTER:
+            self.sent[gateway][replica] += EJECTED
+
+    def revive(self, replica: int) -> None:
+        """It lives again."""
+        for sent, refusals in zip(self.sent, self._refusals, strict=True):
+            sent[replica] %= EJECTED
+            refusals[replica] = 0
+
     def pick(self, request: int, gateway: int, role: int) -> int:
         """The replica for a request; NONE without backends."""
         backends = self.backends[role][gateway]
@@ -51,11 +67,17 @@ class Router:
         policy = self.spec.policy
         if policy == "random-connection":
             return self._connection(request, gateway, role, backends)
-        if policy == "round-robin":
-            return self._next_in_turn(request, gateway, role, backends)
-        if policy == "least-request":
-            return self._least(gateway, backends)
-        return self._by_prefix(request, gateway, role, len(backends))
+        if policy == "affinity":
+            return self._by_prefix(request, gateway, role, len(backends))
+        for _ in range(RESELECTIONS + 1):
+            if policy == "round-robin":
+                replica = self._next_in_turn(request, gateway, role, backends)
+            else:
+                replica = self._least(gateway, backends)
+            is_out = self.sent[gateway][replica] >= EJECTED
+            if not is_out and replica not in self.refused.get(request, ()):
+                break
+        return replica
 
     def _draw(self, gateway: int, below: int) -> int:
         number = self._drawn[gateway]
@@ -110,10 +132,10 @@ class Router:
         grouped = len(self.requests.group) > 0
         key = int(self.requests.group[request]) if grouped else request
         sent = self.sent[gateway]
-        most = self.spec.bound * (sum(sent) + 1) / count
+        most = self.spec.bound * (sum(number % EJECTED for number in sent) + 1) / count
         at = bisect_left(points, hashed(AFFINITY_KEY, AFFINITY_KEY, key))
         for i in range(len(points)):
             replica = owners[(at + i) % len(points)]
-            if sent[replica] + 1 <= most:
+            if sent[replica] + 1 <= most and replica not in self.refused.get(request, ()):
                 return replica
         return owners[at % len(points)]

@@ -14,6 +14,10 @@ from headrace.spec.balance import BOUND, looks
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+RESELECTIONS = 100
+EJECT_AFTER = 3
+EJECTED = 1 << 40
+"""Added to what a gateway counts as in flight at a replica that it has ejected."""
 EVERY = -1
 """`choices` of a gateway that looks at every replica."""
 
@@ -54,6 +58,10 @@ class Gateways:
     refused_s: float = 0.0
     """From a request that meets a dead replica to its next try elsewhere."""
     attempts: int = 3
+    """Tries of a request. As Headrace's Envoy does: a choice that falls on one of the last two
+    replicas that refused the request is made again, up to RESELECTIONS times, and a replica that
+    refused EJECT_AFTER in a row is left out until it lives again. Connections of iptables know
+    neither."""
 
     def looks(self, backends: int) -> int:
         """Random replicas that least-request looks at, of so many; EVERY: all of them in turn."""

@@ -65,9 +65,11 @@ KEPT_TOKENS, KEPT_OF = range(2)
 """`contexts[replica, user, ..]`: tokens in the prefix cache, and of which conversation."""
 
 INPUT, OUTPUT, REPLICA, NEXT, PROGRESS, LANE, GROUP, PREFIX, HIT, TURNS = range(10)
+REFUSED_BY = NEXT
 """`asked[request]`: NEXT is the request behind it in its queue, PROGRESS the output tokens that it
 had when it lost its pages. LANE is there in a closed loop only, the next three with groups or
-conversations only, TURNS with conversations."""
+conversations only, TURNS with conversations. REFUSED_BY, the last replica but one that refused it
+or -1, stands where NEXT does, while it is in no queue."""
 
 SENT_S, FIRST_S, DONE_S = range(3)
 """`when[request]`."""

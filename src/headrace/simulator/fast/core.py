@@ -18,7 +18,7 @@ from headrace.simulator.fast.state import (
 )
 from headrace.simulator.fleet import Tally, ring
 from headrace.simulator.requests import FAILED, Requests
-from headrace.simulator.scenario import Ints, Scenario
+from headrace.simulator.scenario import EJECTED, Ints, Scenario
 from headrace.simulator.workload import Closed
 
 
@@ -136,6 +136,8 @@ class FastFleet:
     def start(self, replica: int) -> None:
         """It is alive, empty."""
         self._state.of[replica, c.ALIVE] = 1
+        self._state.sent_by[:, replica] %= EJECTED
+        self._state.refusals[:, replica] = 0
 
     def in_flight(self) -> Ints:
         """Requests in every replica."""

@@ -11,10 +11,11 @@ from headrace.simulator.fast.chance import below
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.fast.finish import decode
 from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
-from headrace.simulator.fast.memory import LINE_BYTES, close_gap, prefetch
+from headrace.simulator.fast.memory import LINE_BYTES, prefetch
 from headrace.simulator.fast.prefix import find_prefix, keep_context, take_context
 from headrace.simulator.fast.route import gateway_of, pick
 from headrace.simulator.fast.schedule import (
+    close_up,
     held_pages,
     next_stopped,
     pages_for,
@@ -23,6 +24,7 @@ from headrace.simulator.fast.schedule import (
     set_stop,
 )
 from headrace.simulator.requests import DONE, FAILED, WARMUP
+from headrace.simulator.scenario import EJECT_AFTER, EJECTED
 from headrace.simulator.workload import FIRST_TALK
 
 REACHED, REQUESTS_USED_UP, HEAP_FULL = range(3)
@@ -182,6 +184,8 @@ def _route(s, request):
         s.counts[c.HELD] -= 1
         end(s, request, s.seconds[c.NOW_S], FAILED)
         return
+    if s.marks[request, c.TRIES] > 0:
+        s.asked[request, c.REFUSED_BY] = s.asked[request, c.REPLICA]
     s.asked[request, c.REPLICA] = replica
     s.sent_by[gateway, replica] += 1
     s.gateway[gateway, c.SENT_SUM] += 1
@@ -255,6 +259,12 @@ def _is_rejected(s, r, request):
 @compiled
 def _refused(s, request, r):
     leave_gateway(s, request, r)
+    gateway = gateway_of(s, request)
+    s.refusals[gateway, r] += 1
+    if s.refusals[gateway, r] == EJECT_AFTER:
+        s.sent_by[gateway, r] += EJECTED
+    if s.marks[request, c.TRIES] == 0:
+        s.asked[request, c.REFUSED_BY] = -1
     s.marks[request, c.TRIES] += 1
     if s.marks[request, c.TRIES] >= s.counts[c.ATTEMPTS]:
         s.counts[c.HELD] -= 1
@@ -327,17 +337,8 @@ def _leave_decoding(s, r, i, ended, out_s):
         s.of[r, c.FREE_PAGES] += pages_for(limits, np.int64(seated[c.ROOM]))
         s.of[r, c.CONTEXT] -= seated[c.END]
         _finished(s, r, np.int64(seated[c.REQUEST]), out_s)
-        _close_up(s, r, i, s.of[r, c.DECODING] - 1)
+        close_up(s, r, i, s.of[r, c.DECODING] - 1)
         s.of[r, c.DECODING] -= 1
-
-
-@compiled
-def _close_up(s, r, gap, last):
-    """Those behind the gap move up by one; its seat is free."""
-    free = s.seat[r, gap]
-    close_gap(s.left, r, gap, last)
-    close_gap(s.seat, r, gap, last)
-    s.seat[r, last] = free
 
 
 @compiled
@@ -376,6 +377,7 @@ def _finished(s, r, request, out_s):
     if s.counts[c.TRANSFER] == 1 and s.marks[request, c.STAGE] == 0:
         s.marks[request, c.STAGE] = 1
         s.asked[request, c.PROGRESS] = 0
+        s.asked[request, c.REFUSED_BY] = -1
         s.counts[c.HELD] += 1
         moved = s.seconds[c.STATE_BYTES] + s.asked[request, c.INPUT] * s.seconds[c.TOKEN_BYTES]
         plan(

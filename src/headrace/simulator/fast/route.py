@@ -8,7 +8,7 @@ from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import below, hashed
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.router import AFFINITY_KEY
-from headrace.simulator.scenario import EVERY, POLICIES
+from headrace.simulator.scenario import EJECTED, EVERY, POLICIES, RESELECTIONS
 
 CONNECTION, TURN, LEAST = (
     POLICIES.index("random-connection"),
@@ -34,11 +34,25 @@ def pick(s, request, gateway, role):
     policy = s.counts[c.POLICY]
     if policy == CONNECTION:
         return _connection(s, request, gateway, role, count)
-    if policy == TURN:
-        return _next_in_turn(s, request, gateway, role, count)
-    if policy == LEAST:
-        return _least(s, gateway, role, count)
-    return _by_prefix(s, request, gateway, role, count)
+    if policy != TURN and policy != LEAST:
+        return _by_prefix(s, request, gateway, role, count)
+    replica = np.int64(-1)
+    for _ in range(RESELECTIONS + 1):
+        if policy == TURN:
+            replica = _next_in_turn(s, request, gateway, role, count)
+        else:
+            replica = _least(s, gateway, role, count)
+        if s.sent_by[gateway, replica] < EJECTED and not _has_refused(s, request, replica):
+            break
+    return replica
+
+
+@compiled
+def _has_refused(s, request, replica):
+    """Whether it is one of the last two that did."""
+    if s.marks[request, c.TRIES] == 0:
+        return False
+    return s.asked[request, c.REPLICA] == replica or s.asked[request, c.REFUSED_BY] == replica
 
 
 @compiled
@@ -130,6 +144,6 @@ def _by_prefix(s, request, gateway, role, count):
             behind = middle
     for i in range(points):
         replica = s.ring[role, gateway, 1, (at + i) % points]
-        if s.sent_by[gateway, replica] + 1 <= most:
+        if s.sent_by[gateway, replica] + 1 <= most and not _has_refused(s, request, replica):
             return replica
     return s.ring[role, gateway, 1, at % points]

@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.compiling import compiled
-from headrace.simulator.fast.memory import LINE_BYTES
+from headrace.simulator.fast.memory import LINE_BYTES, close_gap
 from headrace.simulator.fast.step_time import step_s
 
 LINE = LINE_BYTES // 2
@@ -71,6 +71,15 @@ def set_stop(s, r, i, length, drafted):
     stop = min(stop, length + c.MOST_LEFT)
     seated[c.STOP] = stop
     s.left[r, i] = stop - length
+
+
+@compiled
+def close_up(s, r, gap, last):
+    """Those behind the gap move up by one; its seat is free."""
+    free = s.seat[r, gap]
+    close_gap(s.left, r, gap, last)
+    close_gap(s.seat, r, gap, last)
+    s.seat[r, last] = free
 
 
 @compiled

@@ -64,6 +64,7 @@ class State(NamedTuple):
     backends: I8  # role x gateway x (list, is one) x replica
     ring: I8  # role x gateway x (hash, owner) x point
     sent_by: I8  # gateway x replica
+    refusals: I8  # gateway x replica
     turns: I8  # role x gateway x worker
     delay_s: F8  # gateway x replica
     lanes: I8  # lane x ..
@@ -110,6 +111,7 @@ def new_state(
         backends=np.zeros((2, gateways.count, 2, replicas), np.int64),
         ring=np.zeros((2, gateways.count, 2, 0), np.int64),
         sent_by=np.zeros((gateways.count, replicas), np.int64),
+        refusals=np.zeros((gateways.count, replicas), np.int64),
         turns=np.array(turns, np.int64).reshape(2, gateways.count, gateways.workers),
         delay_s=np.ascontiguousarray(scenario.delay_s, dtype=np.float64),
         lanes=_lanes(closed, warm_lengths),
