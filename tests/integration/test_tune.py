@@ -18,7 +18,7 @@ from headrace.tuner.trial import Trial, read_trials
 from tests.tuner.options import setup
 
 pytestmark = pytest.mark.integration
-SLOW_DRAFTS = 60.0
+SLOW_DRAFTS = 150.0
 
 
 def mistaken(fleet: Fleet) -> Plan:
@@ -39,7 +39,7 @@ class Quiet:
 
 def search(folder: Path, trials: int) -> Search:
     """Goes on where the folder's trials end."""
-    rules = Rules(budget_s=300.0, window_s=1.5, max_trials=trials)
+    rules = Rules(budget_s=300.0, window_s=5.0, max_trials=trials)
     return Search(setup(), folder, mistaken, lambda _: [], rules, Quiet(), read_trials(folder))
 
 

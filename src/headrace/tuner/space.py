@@ -93,10 +93,16 @@ def option_of(plan: Plan, facts: ModelFacts, gpu: Gpu, named: dict[str, Any]) ->
     return Option(
         fleet=fleet,
         config=config,
-        levers={**named, **{name: getattr(config, name) for name in LEVERS}},
+        levers={**named, **_levers(config)},
         predicted_tok_s=predicted.total_tok_s,
         e2e_s=(predicted.ttft_ms + predicted.tpot_ms * fleet.workload.outputs.mean) / 1e3,
     )
+
+
+def _levers(config: EngineConfig) -> dict[str, Any]:
+    """By name, as they are also written to a trial's record: a list of sizes in words."""
+    sizes = " ".join(map(str, config.captured)) or "vLLM's own"
+    return {name: getattr(config, name) for name in LEVERS} | {"captured": sizes}
 
 
 def settled(fleet: Fleet, args: Mapping[str, Any]) -> Fleet:
@@ -147,7 +153,7 @@ def _option(evaluator: Evaluator, candidate: Candidate, named: dict[str, Any]) -
     return Option(
         fleet=settled(fleet, args),
         config=config,
-        levers={**named, **{name: getattr(config, name) for name in LEVERS}},
+        levers={**named, **_levers(config)},
         predicted_tok_s=candidate.total_tok_s,
         e2e_s=steady.ttft_s + steady.tpot_s * fleet.workload.outputs.mean,
     )
