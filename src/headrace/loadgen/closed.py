@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from time import perf_counter
 
@@ -81,7 +80,7 @@ class ClosedLoop(Driver):
             self._send_first()
             sent += 1
         if sent < len(self._lanes):
-            asyncio.get_running_loop().call_later(0.01, self._climb, start_s, sent)
+            self.timers.call_at(perf_counter() + 0.01, self._climb, start_s, sent)
 
     def _ramp_up(self) -> None:
         if not self.job.arrivals.ramp_s:
@@ -128,7 +127,7 @@ class ClosedLoop(Driver):
         lane.failures = 0
         think_s = self._turn(lane, stream, request)
         if think_s:
-            asyncio.get_running_loop().call_later(think_s, self._next, lane)
+            self.timers.call_at(perf_counter() + think_s, self._next, lane)
         else:
             self._next(lane)
 
@@ -155,7 +154,7 @@ class ClosedLoop(Driver):
         if retry_after.isdigit():
             pause_s = min(RETRY_AFTER_MAX_S, max(pause_s, float(retry_after)))
         lane.failures = min(lane.failures + 1, 16)
-        asyncio.get_running_loop().call_later(pause_s, self._next, lane)
+        self.timers.call_at(perf_counter() + pause_s, self._next, lane)
 
 
 def _lanes(job: Job, concurrency: int) -> list[Lane]:

@@ -20,6 +20,7 @@ from headrace.loadgen.live import Field, Page
 from headrace.loadgen.schedule import Phase, Quota
 from headrace.loadgen.source import make_source
 from headrace.loadgen.trail import MISSING, Trail
+from headrace.timers import Timers
 
 CONNECTS_AT_ONCE = 64
 """A burst beyond a server's listen backlog would wait a second for the next SYN."""
@@ -44,6 +45,7 @@ class Driver(ABC):
         self.warm_left = 0
         self.examples: dict[str, str] = {}
         self.stopping = False
+        self.timers = Timers(asyncio.get_running_loop())
         self._heads = heads
         self._trail = trail
         self._drain = Drain(self) if HERE else None
@@ -288,6 +290,7 @@ class Driver(ABC):
     def stop(self) -> None:
         """Cut what is in flight and close every connection. Nothing is sent after this."""
         self.stopping = True
+        self.timers.close()
         now = perf_counter()
         for task, request in list(self._opening.items()):
             task.cancel()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from math import ceil, inf
+from math import inf
 from time import perf_counter
 
 from headrace.loadgen.arrivals import at_rate, offsets, ramped, steps
@@ -41,8 +40,7 @@ class OpenLoop(Driver):
         self._next_s = start_s + next(self._offsets, inf)
         if self._warming:
             self.warm_left = 1
-            pause_s = max(0.0, start_s + self.job.warmup_s - perf_counter())
-            asyncio.get_running_loop().call_later(pause_s, self._warm_period_over)
+            self.timers.call_at(start_s + self.job.warmup_s, self._warm_period_over)
         else:
             self.warm_s = start_s
         self._arrivals()
@@ -52,13 +50,11 @@ class OpenLoop(Driver):
         self.warmed(self._start_s + self.job.warmup_s)
 
     def _arrivals(self) -> None:
-        """Send all that is due, then await the next; timers have whole milliseconds."""
-        loop = asyncio.get_running_loop()
+        """Send all that is due, then await the next."""
         while not self.stopping and self._next_s < inf:
             now = perf_counter()
-            wait_s = self._next_s - now
-            if wait_s > 0:
-                loop.call_later(ceil(wait_s * 1e3) / 1e3, self._arrivals)
+            if self._next_s > now:
+                self.timers.call_at(self._next_s, self._arrivals)
                 return
             if not self._arrive(self._next_s, self.source.next()):
                 return
@@ -103,7 +99,7 @@ class OpenLoop(Driver):
         if follow is not None:
             think_s, ask = follow
             due_s = perf_counter() + think_s
-            asyncio.get_running_loop().call_later(think_s, self._arrive, due_s, ask)
+            self.timers.call_at(due_s, self._arrive, due_s, ask)
 
     def began(self, request: Request) -> None:
         """Nothing: arrivals do not wait for answers."""

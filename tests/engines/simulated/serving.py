@@ -19,6 +19,7 @@ from headrace.engines.simulated.text import Tokenizer
 from headrace.perf.replica import ReplicaModel
 from headrace.perf.step import StepModel
 from headrace.scheduler.spec import CacheSpec, SchedulerSpec
+from headrace.timers import Timers
 
 MODEL = "org/model"
 CONTEXT = 4096
@@ -130,7 +131,8 @@ async def serving(
     """A replica on a free port; small send buffers, so that a slow reader is soon noticed."""
     loop = asyncio.get_running_loop()
     served = Served(MODEL, CONTEXT, Tokenizer(32_000), created=1)
-    replica = Replica(model or replica_model(), CONTEXT, 0, loop)
+    timers = Timers(loop)
+    replica = Replica(model or replica_model(), CONTEXT, 0, timers)
     service = ReplicaService(replica, served, api_key)
     plug = socket.create_server(("127.0.0.1", 0))
     plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
@@ -146,3 +148,4 @@ async def serving(
         server.close()
         while service.connections:
             await asyncio.sleep(0)
+        timers.close()

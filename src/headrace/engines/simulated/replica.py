@@ -1,8 +1,9 @@
-"""One simulated replica: a scheduler driven by the event loop's clock."""
+"""One simulated replica: a scheduler driven by a clock."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from headrace.engines.simulated.answer import Answer
 from headrace.engines.simulated.clock import StepClock
@@ -13,6 +14,16 @@ from headrace.scheduler.sequence import Sequence
 from headrace.scheduler.step import Step
 
 
+class Clock(Protocol):
+    """What time it is, and calls when it is later (see `Timers`)."""
+
+    def time(self) -> float:
+        """Now, in seconds."""
+
+    def call_at(self, at_s: float, call: Callable[..., object], *arguments: Any) -> object:
+        """Call then."""
+
+
 class Replica:
     """Runs steps while there are requests, and sleeps when there are none."""
 
@@ -21,14 +32,14 @@ class Replica:
         model: ReplicaModel,
         max_model_len: int,
         seed: int,
-        loop: asyncio.AbstractEventLoop,
+        timers: Clock,
     ) -> None:
         self.model = model
         self.scheduler = Scheduler(model.scheduler, seed)
         self.metrics = ReplicaMetrics(max_model_len)
         self.clock = StepClock()
-        self.loop = loop
-        self._timer: asyncio.TimerHandle | None = None
+        self.timers = timers
+        self._awake = False
         self._last_end_s = 0.0
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str | None:
@@ -37,12 +48,12 @@ class Replica:
 
     def submit(self, answer: Answer) -> Sequence:
         """Queue a request. A sleeping replica begins its first step at once."""
-        now_s = self.loop.time()
+        now_s = self.timers.time()
         answer.arrived_s = now_s
         generation = answer.generation
         sequence = Sequence(generation.prompt_tokens, generation.output_tokens, answer)
         self.scheduler.add(sequence)
-        if self._timer is None:
+        if not self._awake:
             self.clock.start(now_s)
             self._begin(now_s)
         return sequence
@@ -55,17 +66,17 @@ class Replica:
 
     def _begin(self, now_s: float) -> None:
         step = self.scheduler.schedule()
+        self._awake = step is not None
         if step is None:
-            self._timer = None
             return
         for sequence, _ in step.prefills:
             answer: Answer = sequence.payload
             answer.scheduled_s = answer.scheduled_s or now_s
         end_s = self.clock.begin(self.model.step.step_s(step.batch))
-        self._timer = self.loop.call_at(end_s, self._end, step)
+        self.timers.call_at(end_s, self._end, step)
 
     def _end(self, step: Step) -> None:
-        now_s = self.loop.time()
+        now_s = self.timers.time()
         self.clock.end(now_s)
         self.metrics.step_tokens.observe(step.tokens)
         self._hand_out(self.scheduler.finish(step), now_s)

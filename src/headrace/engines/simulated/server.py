@@ -17,6 +17,7 @@ from headrace.engines.simulated.replica import Replica
 from headrace.engines.simulated.service import ReplicaService
 from headrace.engines.simulated.text import Tokenizer
 from headrace.errors import HeadraceError
+from headrace.timers import Timers
 
 BACKLOG = 4096
 DRAIN_POLL_S = 0.02
@@ -45,7 +46,8 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        self._services = self._load(loop)
+        timers = Timers(loop)
+        self._services = self._load(timers)
         if not await self._pretend_to_load():
             return
         try:
@@ -56,8 +58,9 @@ class Server:
             await self._stopping.wait()
         finally:
             await self._drain()
+            timers.close()
 
-    def _load(self, loop: asyncio.AbstractEventLoop) -> list[ReplicaService]:
+    def _load(self, timers: Timers) -> list[ReplicaService]:
         job = self._job
         log(f"loading {job.model} for {len(job.ports)} simulated {job.gpu} replicas")
         served = Served(
@@ -66,7 +69,7 @@ class Server:
         model = job.replica_model()
         return [
             ReplicaService(
-                Replica(model, job.max_model_len, job.seed * 1_000_003 + number, loop),
+                Replica(model, job.max_model_len, job.seed * 1_000_003 + number, timers),
                 served,
                 self._api_key,
             )
