@@ -2,8 +2,10 @@
 
 `python benchmarks/simulator_vs_engine.py [--seconds 20] [--repeat 3] [--spread]`: the engine runs
 on the wall clock behind real sockets, loaded by the real load generator; the simulator runs in
-virtual time. Differences are the sockets', the client's, and chance: `--spread` prints how much the
-figures of the simulator itself differ from seed to seed. No GPU is involved.
+virtual time. Differences are the sockets', the client's, and chance. Which drafts are accepted, and
+where in a step a request arrives, is luck in both, so that the simulator plays the same load LUCKS
+times and the middle counts; of the engine each run is one. `--spread` prints how much the figures
+of the simulator differ from luck to luck, and from seed to seed. No GPU is involved.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ from headrace.simulator.workload import Closed, Shape, Trace, Workload
 from headrace.spec.fleet import Fleet
 
 MODEL = "Qwen/Qwen3.5-27B-FP8"
+LUCKS = 15
+HTTP_S = 0.0002
+"""Where no HTTP is measured."""
 FIGURES = ("total tok/s", "TPOT p50", "TTFT p50", "TPOT p99", "TTFT p99")
 
 
@@ -196,6 +201,18 @@ def _await(url: str) -> None:
 
 
 def in_simulator(case: Case, seconds: float, seed: int, http_s: float) -> tuple[float, ...]:
+    """The middle of every figure over the lucks."""
+    played = _played(case, seconds, seed, http_s)
+    return tuple(map(statistics.median, zip(*played, strict=True)))
+
+
+def _played(case: Case, seconds: float, seed: int, http_s: float) -> list[tuple[float, ...]]:
+    return [_simulated(case, seconds, seed, http_s, luck) for luck in range(LUCKS)]
+
+
+def _simulated(
+    case: Case, seconds: float, seed: int, http_s: float, luck: int
+) -> tuple[float, ...]:
     """Each URL is a gateway of one replica, since the load generator deals requests out itself."""
     apart = 1.0 - np.eye(case.replicas)
     scenario = uniform(
@@ -204,7 +221,7 @@ def in_simulator(case: Case, seconds: float, seed: int, http_s: float) -> tuple[
         gateways=Gateways("round-robin", count=case.replicas),
         client=Client(turnaround_s=0.0),
         delay_s=http_s + apart,
-        seed=seed,
+        seed=luck,
     )
     shape = Shape(case.input_tokens, case.output_tokens)
     if case.rate is None:
@@ -241,9 +258,15 @@ def _figures(r: Requests, counts: Mask, seconds: float) -> tuple[float, ...]:
     return total, tpot.p50, ttft.p50, tpot.p99, ttft.p99
 
 
-def spread(case: Case, seconds: float) -> list[float]:
-    """Deviation over mean of the simulator's figures, over eight seeds."""
-    found = np.array([in_simulator(case, seconds, seed, 0.001) for seed in range(8)])
+def spread(case: Case, seconds: float) -> list[tuple[str, list[float]]]:
+    """Deviation over mean of the simulator's figures: the same load, and other loads."""
+    lucks = _played(case, seconds, 0, HTTP_S)
+    seeds = [_simulated(case, seconds, seed, HTTP_S, seed) for seed in range(LUCKS)]
+    return [("luck", _deviations(lucks)), ("seed", _deviations(seeds))]
+
+
+def _deviations(played: list[tuple[float, ...]]) -> list[float]:
+    found = np.array(played)
     return list(found.std(axis=0) / found.mean(axis=0))
 
 
@@ -251,22 +274,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--spread", action="store_true", help="the simulator alone, by seeds")
+    parser.add_argument("--spread", action="store_true", help="the simulator alone, by luck")
     parser.add_argument("--only", help="a part of a case's name; several with commas")
     options = parser.parse_args()
     http_s = 0.0 if options.spread else http_way_s()
     print(f"HTTP takes {1e3 * http_s:.2f} ms one way")
-    print(f"{'case':24}" + "".join(f"{name:>13}" for name in FIGURES) + "   (simulator - engine)")
+    print(f"{'case':30}" + "".join(f"{name:>13}" for name in FIGURES) + "   (simulator - engine)")
     for case in cases():
         if options.only and not any(part in case.name for part in options.only.split(",")):
             continue
         if options.spread:
-            print(f"{case.name:24}" + "".join(f"{x:13.1%}" for x in spread(case, options.seconds)))
+            for what, found in spread(case, options.seconds):
+                print(f"{f'{case.name}, {what}':30}" + "".join(f"{x:13.1%}" for x in found))
             continue
         runs = [compare(case, options.seconds, seed, http_s) for seed in range(options.repeat)]
         middle = [statistics.median(run.off[i] for run in runs) for i in range(len(FIGURES))]
         invalid = "" if all(run.valid for run in runs) else "   client was the bottleneck"
-        print(f"{case.name:24}" + "".join(f"{off:+13.1%}" for off in middle) + invalid, flush=True)
+        print(f"{case.name:30}" + "".join(f"{off:+13.1%}" for off in middle) + invalid, flush=True)
 
 
 if __name__ == "__main__":
