@@ -38,7 +38,7 @@ from headrace.perf.replica import ReplicaModel
 from headrace.perf.step import StepModel
 from headrace.planner.make import make_plan
 from headrace.scheduler.spec import CacheSpec, SchedulerSpec
-from headrace.simulator.requests import Requests
+from headrace.simulator.requests import WARMUP, Requests
 from headrace.simulator.result import distribution
 from headrace.simulator.scenario import Client, Gateways, uniform
 from headrace.simulator.simulation import Setup, simulate
@@ -143,7 +143,7 @@ def http_way_s() -> float:
 
 
 def on_engine(case: Case, seconds: float, seed: int) -> tuple[tuple[float, ...], bool]:
-    with tempfile.TemporaryDirectory() as folder, _engine(case, Path(folder), seed) as urls:
+    with tempfile.TemporaryDirectory() as folder, running_engine(case, Path(folder), seed) as urls:
         spec = BenchSpec(
             urls=urls,
             model="m",
@@ -163,7 +163,8 @@ def on_engine(case: Case, seconds: float, seed: int) -> tuple[tuple[float, ...],
 
 
 @contextmanager
-def _engine(case: Case, folder: Path, seed: int) -> Iterator[list[str]]:
+def running_engine(case: Case, folder: Path, seed: int) -> Iterator[list[str]]:
+    """A process of its own that answers on these URLs, one for each replica."""
     ports = [free_port("127.0.0.1") for _ in range(case.replicas)]
     job = SimulatedJob(
         model="m",
@@ -227,7 +228,8 @@ def _simulated(
     if case.rate is None:
         load = Workload(Closed(case.concurrency or 1), shape, seed)
         found = simulate(Setup(scenario, load, seconds))
-        return _figures(found.requests, found.completed, seconds)
+        counted = found.completed & _meets_all(found.requests)
+        return _figures(found.requests, counted, seconds)
     load = Workload(_same_arrivals(case, 3 * seconds, seed), shape, seed)
     found = simulate(Setup(scenario, load, 3 * seconds))
     return _figures(found.requests, _counted(found.requests, seconds), seconds)
@@ -240,6 +242,13 @@ def _same_arrivals(case: Case, until_s: float, seed: int) -> Trace:
     sent_s = np.array(list(takewhile(lambda at_s: at_s < until_s, due_s)))
     ones = np.ones(len(sent_s), np.int32)
     return Trace(sent_s, ones * case.input_tokens, ones * case.output_tokens)
+
+
+def _meets_all(r: Requests) -> Mask:
+    """As the load generator counts: what is sent while the first wave is not all sent does not."""
+    last_s = float(r.sent_s[r.phase == WARMUP].max(initial=0.0))
+    met: Mask = r.sent_s >= last_s
+    return met
 
 
 def _counted(r: Requests, seconds: float) -> Mask:
