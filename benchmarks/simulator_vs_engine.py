@@ -228,8 +228,7 @@ def _simulated(
     if case.rate is None:
         load = Workload(Closed(case.concurrency or 1), shape, seed)
         found = simulate(Setup(scenario, load, seconds))
-        counted = found.completed & _meets_all(found.requests)
-        return _figures(found.requests, counted, seconds)
+        return _figures(found.requests, _counted_closed(found.requests, seconds), seconds)
     load = Workload(_same_arrivals(case, 3 * seconds, seed), shape, seed)
     found = simulate(Setup(scenario, load, 3 * seconds))
     return _figures(found.requests, _counted(found.requests, seconds), seconds)
@@ -244,11 +243,15 @@ def _same_arrivals(case: Case, until_s: float, seed: int) -> Trace:
     return Trace(sent_s, ones * case.input_tokens, ones * case.output_tokens)
 
 
-def _meets_all(r: Requests) -> Mask:
-    """As the load generator counts: what is sent while the first wave is not all sent does not."""
-    last_s = float(r.sent_s[r.phase == WARMUP].max(initial=0.0))
-    met: Mask = r.sent_s >= last_s
-    return met
+def _counted_closed(r: Requests, seconds: float) -> Mask:
+    """As the load generator counts: its window begins when the first wave has ended (the
+    simulator's at the next whole second), and what was sent before all of that wave was sent
+    does not count.
+    """
+    warmup = r.phase == WARMUP
+    begin_s, sent_s = float(r.done_s[warmup].max()), float(r.sent_s[warmup].max())
+    met: Mask = ~warmup & (r.sent_s >= sent_s)
+    return met & (r.done_s >= begin_s) & (r.done_s <= begin_s + seconds)
 
 
 def _counted(r: Requests, seconds: float) -> Mask:
