@@ -1,6 +1,7 @@
 """Calls in order, none early, none lost, and the sockets in between."""
 
 import asyncio
+import math
 from time import perf_counter
 
 import pytest
@@ -106,3 +107,18 @@ def test_nothing_comes_after_the_end() -> None:
         return came
 
     assert uvloop.run(run()) == []
+
+
+def test_a_time_just_short_of_a_whole_second_can_be_set() -> None:
+    """Its nanoseconds round up to a second, which the kernel does not take for nanoseconds."""
+
+    async def run() -> float:
+        clock = Timers(asyncio.get_running_loop())
+        over = asyncio.Event()
+        due_s = math.nextafter(math.ceil(clock.time()), 0.0)
+        clock.call_at(due_s, over.set)
+        await over.wait()
+        clock.close()
+        return clock.time() - due_s
+
+    assert uvloop.run(run()) >= 0

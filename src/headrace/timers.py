@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import Any
 
 CLOCK_MONOTONIC = 1
+SECOND_NS = 1_000_000_000
 ABSOLUTE = 1
 """TFD_TIMER_ABSTIME, on the clock that is Python's perf_counter on Linux."""
 
@@ -96,9 +97,8 @@ class _KernelAlarm:
 
     def set(self, at_s: float) -> None:
         """Ring then, and not when it was set to before."""
-        whole = int(at_s)
-        self._times.first_s = whole
-        self._times.first_ns = ceil((at_s - whole) * 1e9) or 1  # all zero would stop it
+        at_ns = max(1, ceil(at_s * SECOND_NS))  # all zero would stop it
+        self._times.first_s, self._times.first_ns = divmod(at_ns, SECOND_NS)
         if self._settime(self._fd, ABSOLUTE, self._told, None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
