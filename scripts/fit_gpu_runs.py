@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from headrace.errors import InputError
 from headrace.perf.constants import Constants, load_constants
@@ -32,16 +33,14 @@ MODELS = {
 CHANNEL, BLOCK = "vllm-0.26-hybrid-H100-fp8_channel", "vllm-0.26-hybrid-H100-fp8_block"
 START = np.array([1.0, 1.0, 1.0, 2.0])
 """kernel_time, mixed_s in 10 ms, launch_s in 100 ms, unpadded_gemm."""
-MODEL_LINE = "model: "
 
 
 def loads(constants: Constants) -> Iterator[Case]:
     """All valid loads of Qwen3.5-27B."""
     for folder in sorted(RESULTS.glob("*/*/load-*")):
-        lines = (folder / "fleet.yaml").read_text(encoding="utf-8").splitlines()
-        model = next(line for line in lines if line.startswith(MODEL_LINE)).split("/")[-1]
+        fleet = yaml.safe_load((folder / "fleet.yaml").read_text(encoding="utf-8"))
         try:
-            case = case_of_run(folder, constants, model=MODELS[model.strip("'\" ")])
+            case = case_of_run(folder, constants, model=MODELS[Path(fleet["model"]).name])
         except (InputError, KeyError):
             continue
         yield replace(case, id="/".join(folder.parts[-3:]))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from headrace.gateway import filters
 from headrace.gateway.cluster import CLUSTER, replicas_cluster
 from headrace.node.job import GatewaySpec, Tls
+from headrace.spec.balance import RESELECTIONS
 
 REPLICA_HEADER = "x-headrace-replica"
 SESSION_HEADER = "x-session-id"
@@ -25,8 +26,6 @@ does not stream, says nothing for minutes."""
 CONNECTION_IDLE_TIMEOUT_S = 300
 MAX_CONNECTIONS = 60_000
 RETRIES = 2
-RESELECTIONS = 100
-"""A choice that falls on a replica that was tried before is made again so often."""
 
 _MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network."

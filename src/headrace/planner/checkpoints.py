@@ -100,11 +100,7 @@ def _guess(found: Found | None, facts: ModelFacts, gpu: Gpu) -> str | None:
     """Why a prediction is too much of a guess to decide by."""
     if found is None or facts.weights_dtype not in FOUR_BIT:
         return None
-    config, family = found.chosen.config, facts.family
-    calibration = found.evaluator.constants.calibration_of(
-        config.version, family, gpu.name, facts.weights_dtype
-    )
-    if f"{gpu.name}/{facts.weights_dtype}" in calibration.measured:
+    if f"{gpu.name}/{facts.weights_dtype}" in found.evaluator.calibration.measured:
         return None
     return (
         f"left out of the choice: {WORDS[facts.weights_dtype]} of this model family was not "

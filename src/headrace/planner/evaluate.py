@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.assemble import step_model
+from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.perf.graphs import captured_tokens
@@ -82,13 +83,12 @@ class Evaluator:
         self._missed: dict[int, str | None] = {}
 
     @property
-    def knows_gemms(self) -> bool:
-        """Whether the GEMM kernels that the engine takes were measured, token count by count."""
+    def calibration(self) -> Calibration:
+        """What every prediction rests on. Raises LookupError where none covers the fleet."""
         facts, version = self.facts, self.fleet.engine.version
-        calibration = self.constants.calibration_of(
+        return self.constants.calibration_of(
             version, facts.family, self.gpu.name, facts.weights_dtype
         )
-        return calibration.gemm is not None
 
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""

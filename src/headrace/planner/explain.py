@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 from headrace.models.facts import ModelFacts
-from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
 from headrace.planner.evaluate import Candidate, Evaluator
 from headrace.planner.find import Found
@@ -151,7 +150,7 @@ def _graphs(captured: tuple[int, ...]) -> str:
 
 
 def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
-    calibration, width = calibration_of(chosen, evaluator), band(chosen, evaluator)
+    calibration, width = evaluator.calibration, band(evaluator)
     ground = calibration.ground(evaluator.gpu.name, evaluator.facts.weights_dtype)
     rests_on = f"calibration {calibration.name}: {calibration.source}"
     lines = [f"band {1 - width:.2f} to {1 + width:.2f} of the prediction: {ground}; {rests_on}"]
@@ -164,17 +163,9 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
     return lines
 
 
-def calibration_of(chosen: Candidate, evaluator: Evaluator) -> Calibration:
-    """The calibration that the prediction rests on."""
-    facts, gpu = evaluator.facts, evaluator.gpu.name
-    version = chosen.config.version
-    return evaluator.constants.calibration_of(version, facts.family, gpu, facts.weights_dtype)
-
-
-def band(chosen: Candidate, evaluator: Evaluator) -> float:
+def band(evaluator: Evaluator) -> float:
     """Half-width of the band, as a share; wider away from what was measured."""
-    calibration = calibration_of(chosen, evaluator)
-    return calibration.band_of(evaluator.gpu.name, evaluator.facts.weights_dtype)
+    return evaluator.calibration.band_of(evaluator.gpu.name, evaluator.facts.weights_dtype)
 
 
 def rejected(chosen: Candidate, searched: Searched, facts: ModelFacts) -> list[Rejected]:

@@ -66,7 +66,7 @@ def _searched(evaluator: Evaluator) -> tuple[Levers, Searched, dict[str, Any]]:
 
 def levers_of(evaluator: Evaluator, fixed: dict[str, Any]) -> Levers:
     """What is searched; sizes of CUDA graphs only where there is something to choose them by."""
-    captured = ((), PROMPT_SIZES) if evaluator.knows_gemms else ((),)
+    captured = ((), PROMPT_SIZES) if evaluator.calibration.gemm else ((),)
     return levers(evaluator.fleet, evaluator.facts, evaluator.gpu, fixed, captured=captured)
 
 

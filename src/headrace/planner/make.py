@@ -128,7 +128,7 @@ def _layout(chosen: Candidate, fleet: Fleet) -> Layout:
 def _prediction(chosen: Candidate, evaluator: Evaluator) -> Prediction:
     fleet, total = evaluator.fleet, chosen.total_tok_s
     request_s = total / evaluator.demand.tokens
-    band = explain.band(chosen, evaluator)
+    band = explain.band(evaluator)
     price = fleet.hardware.usd_per_gpu_hour or evaluator.gpu.usd_per_hour
     usd = price * fleet.hardware.gpus / (total * 3600) * 1e6 if price else None
     latencies = evaluator.latencies(chosen)

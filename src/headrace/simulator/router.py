@@ -7,7 +7,8 @@ from bisect import bisect_left
 from headrace.simulator.chance import hashed, keys
 from headrace.simulator.fleet import ring
 from headrace.simulator.requests import Requests
-from headrace.simulator.scenario import EJECT_AFTER, EJECTED, EVERY, RESELECTIONS, Ints, Scenario
+from headrace.simulator.scenario import EJECT_AFTER, EJECTED, EVERY, Ints, Scenario
+from headrace.spec.balance import RESELECTIONS
 
 NONE = -1
 ROUTING_KEYS, WORKER_KEYS = 2, 3

@@ -14,7 +14,6 @@ from headrace.spec.balance import BOUND, looks
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-RESELECTIONS = 100
 EJECT_AFTER = 3
 EJECTED = 1 << 40
 """Added to what a gateway counts as in flight at a replica that it has ejected."""

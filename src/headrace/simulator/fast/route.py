@@ -8,7 +8,8 @@ from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import below, hashed
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.router import AFFINITY_KEY
-from headrace.simulator.scenario import EJECTED, EVERY, POLICIES, RESELECTIONS
+from headrace.simulator.scenario import EJECTED, EVERY, POLICIES
+from headrace.spec.balance import RESELECTIONS
 
 CONNECTION, TURN, LEAST = (
     POLICIES.index("random-connection"),
