@@ -111,7 +111,12 @@ class ClosedLoop(Driver):
     def _phase(self, lane: Lane) -> Phase | None:
         if lane.warmup_tokens is not None:
             return Phase.WARMUP
-        return Phase.FILL if self.warm_left and self._unsent else self.quota.take()
+        return Phase.FILL if self.warm_left and self._begins() else self.quota.take()
+
+    def _begins(self) -> bool:
+        """Whether some lane's first request is still to be sent, or waits for its connection."""
+        opening = (request.phase is Phase.WARMUP for request in self._opening.values())
+        return bool(self._unsent) or any(opening)
 
     def free(self, stream: Stream, request: Request) -> None:
         """The lane goes on: at once, when its user has thought, or after a pause that failed."""
