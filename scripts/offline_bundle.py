@@ -10,13 +10,15 @@ On the machine, with all of OUT's files in one folder:
 
 vLLM is the wheel from the index, less what text on a Hopper GPU never loads. The machine must have
 Python with PyTorch; what else it has is in environments/pytorch-machine.txt (`--there`).
-Headrace gets an environment of its own. Needs uv, tar and xz here.
+Headrace gets an environment of its own. Needs uv, tar and xz here. OUT is filled at the end, at
+once, with SHA256SUMS, by which unpack.sh refuses parts that are missing, cut off or foreign.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -49,15 +51,39 @@ def main() -> int:
     if any(options.out.iterdir()):
         print(f"{options.out} holds files already: name another folder", file=sys.stderr)
         return 2
+    for folder in options.add:
+        if not folder.is_dir():
+            print(f"--add {folder}: there is no such folder", file=sys.stderr)
+            return 2
     with tempfile.TemporaryDirectory(dir=options.out.parent) as scratch:
-        work = Path(scratch)
+        made = Path(scratch) / "made"
+        work = Path(scratch) / "work"
+        made.mkdir()
+        work.mkdir()
         collect(work, options)
-        pack(work, options.out, options.part_mib)
-    shutil.copy(UNPACK, options.out / "unpack.sh")
+        say("packing, some minutes")
+        pack(work, made, options.part_mib)
+        shutil.copy(UNPACK, made / "unpack.sh")
+        (made / "SHA256SUMS").write_text(sums(made), encoding="utf-8")
+        for file in made.iterdir():
+            file.rename(options.out / file.name)
     for part in sorted(options.out.iterdir()):
         print(f"{part.stat().st_size / 2**20:7.1f} MiB  {part}")
-    print(f"made in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    say(f"made in {time.monotonic() - began:.0f} s")
     return 0
+
+
+def say(text: str) -> None:
+    """Progress, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def sums(folder: Path) -> str:
+    """What `sha256sum --check` reads, for all files there."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -77,11 +103,13 @@ def parse() -> argparse.Namespace:
 def collect(work: Path, options: argparse.Namespace) -> None:
     """Four kinds of folders: vllm, extra (its dependencies), headrace, and what is added."""
     uv = uv_command()
+    say(f"installing vLLM {options.vllm} and what it needs")
     machine = ["--python-version", options.python, "--python-platform", PLATFORM]
     pinned = resolve(uv, options.vllm, machine)
     wanted = [line for line in pinned if not is_there(line, options.there)]
     install(uv, work / "vllm", [*machine, "--no-deps", f"vllm=={options.vllm}"])
     install(uv, work / "extra", [*machine, "--no-deps", *wanted])
+    say("building Headrace")
     subprocess.run([*uv, "build", "-q", "--wheel", "--out-dir", work / "dist", ROOT], check=True)
     (wheel,) = (work / "dist").glob("*.whl")
     install(uv, work / "headrace", [*machine, str(wheel)])

@@ -5,6 +5,10 @@ bundle=${HEADRACE_BUNDLE:-/opt/headrace}
 parts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=$(python3 -c 'import sys; print(sys.executable)')
 if [ ! -e "$bundle/.unpacked" ]; then
+    if ! (cd "$parts" && sha256sum --quiet --strict --check SHA256SUMS); then
+        echo "unpack.sh: $parts is not whole: copy the bundle there again" >&2
+        return 1
+    fi
     mkdir -p "$bundle/bin" "$bundle/env/bin"
     cat "$parts"/part.* | xz -dc -T0 | tar -C "$bundle" -xf - || return 1
     # at the end of the path: what the machine has comes first

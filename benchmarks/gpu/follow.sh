@@ -1,10 +1,10 @@
 #!/bin/bash
-# Show a sitting's log until it is over, or for SECONDS at most; then pack its results.
+# Show a course's log until it is over, or for SECONDS at most; then pack its results.
 #   follow.sh OUT SECONDS FOLDER      # FOLDER/results.tar.xz, cut into parts of 15 MB
 out=$1 until=$((SECONDS + $2)) to=$3
 tail -n +1 -F "$out/sitting.log" 2>/dev/null &
 tail=$!
-while [ $SECONDS -lt $until ] && ! grep -qs "sitting over" "$out/sitting.log"; do sleep 2; done
+while [ $SECONDS -lt $until ] && kill -0 "$(cat "$out/pid")" 2>/dev/null; do sleep 2; done
 sleep 1; kill $tail
 mkdir -p "$to"
 tar -C "$out" --exclude='*.trace.json*' --exclude='.bench-*' -cf - . | xz -T0 -3 | split -b 15M -d - "$to/results.tar.xz."

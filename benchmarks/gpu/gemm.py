@@ -1,6 +1,7 @@
 """How quick the FP8 matrix multiplications of Qwen3.5-27B are, by kernel and by tokens in a step.
 
     python benchmarks/gpu/gemm.py OUT.jsonl         # needs a GPU and vLLM; under two minutes
+    python benchmarks/gpu/gemm.py OUT.jsonl --kernel deep_gemm_block   # and nvcc; slower
 
 Which kernel an engine takes follows from the checkpoint's scales and from VLLM_DISABLED_KERNELS:
 
@@ -8,6 +9,7 @@ Which kernel an engine takes follows from the checkpoint's scales and from VLLM_
     torch_channel     the same checkpoint with that kernel disabled: cuBLAS to fp32, then scaled
     torch_tensor      one scale each: PerTensorTorchFP8ScaledMMLinearKernel, cuBLAS
     cutlass_block     blocks of 128: CutlassFp8BlockScaledMMKernel
+    deep_gemm_block   the same where DeepGEMM can compile: DeepGemmFp8BlockScaledMMKernel
 
 Every line is one shape (N outputs, K inputs) at M tokens: microseconds, median of repetitions in a
 CUDA graph over weights that together do not fit the cache.
@@ -24,6 +26,7 @@ from typing import Any
 
 import torch
 from vllm import _custom_ops as ops
+from vllm.utils.deep_gemm import fp8_gemm_nt, get_col_major_tma_aligned_tensor
 
 SHAPES = {
     "gate_up": (34816, 5120, 64),
@@ -66,6 +69,8 @@ CACHE_BYTES = 200e6
 BLOCK = 128
 CALLS = 12
 REPETITIONS = 5
+KERNELS = ("cutlass_channel", "torch_channel", "torch_tensor", "cutlass_block")
+DEEP_GEMM = "deep_gemm_block"
 Call = Callable[[int], torch.Tensor]
 """One multiplication with the weights of that number."""
 
@@ -74,12 +79,23 @@ def main() -> None:
     """Write a line per kernel, shape and number of tokens."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
-    with out.open("w", encoding="utf-8") as file:
+    parser.add_argument(
+        "--kernel",
+        action="append",
+        choices=[*KERNELS, DEEP_GEMM],
+        help="default: all but DeepGEMM",
+    )
+    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, help="in a step")
+    options = parser.parse_args()
+    wanted = options.kernel or KERNELS
+    with options.out.open("w", encoding="utf-8") as file:
         for name, (outputs, inputs, count) in SHAPES.items():
             weights = _weights(outputs, inputs)
-            for tokens in TOKENS:
-                for kernel, call in _kernels(tokens, outputs, inputs, weights).items():
+            for tokens in options.tokens:
+                calls = _kernels(tokens, outputs, inputs, weights)
+                if DEEP_GEMM in wanted:
+                    calls[DEEP_GEMM] = _deep_gemm(tokens, outputs, inputs, weights)
+                for kernel in wanted:
                     line = {
                         "gpu": torch.cuda.get_device_name(),
                         "kernel": kernel,
@@ -88,7 +104,7 @@ def main() -> None:
                         "m": tokens,
                         "n": outputs,
                         "k": inputs,
-                        **_timed(call, len(weights)),
+                        **_timed(calls[kernel], len(weights)),
                     }
                     file.write(json.dumps(line) + "\n")
                 file.flush()
@@ -121,6 +137,19 @@ def _kernels(
             given, weights[i], by_rows, by_blocks, dtype
         ),
     }
+
+
+def _deep_gemm(tokens: int, outputs: int, inputs: int, weights: list[torch.Tensor]) -> Call:
+    given = (torch.randn(tokens, inputs, device="cuda") / 8).to(FP8)
+    rows = get_col_major_tma_aligned_tensor(torch.rand(tokens, inputs // BLOCK, device="cuda"))
+    blocks = torch.rand(outputs // BLOCK, inputs // BLOCK, device="cuda")
+    out = torch.empty(tokens, outputs, device="cuda", dtype=torch.bfloat16)
+
+    def call(i: int) -> torch.Tensor:
+        fp8_gemm_nt((given, rows), (weights[i].t(), blocks), out, is_deep_gemm_e8m0_used=False)
+        return out
+
+    return call
 
 
 def _rescale(wide: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

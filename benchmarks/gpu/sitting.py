@@ -6,7 +6,11 @@ SITTING.yaml lists configurations: a fleet file (`model`, `hardware`, `args`, `e
 change it), a time limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). A
 list in their place runs side by side, each on the GPUs that it names (`gpus: "0"`), and the next
 begins when all have ended (`benchmarks/gpu/two.yaml`). Every configuration runs in a process group
-of its own, which is ended at its limit whatever it does. Results are written as they come:
+of its own, which is ended at its limit whatever it does. In place of a fleet there may be a
+`command` (`{out}` is OUT), begun `after_s` seconds later (`benchmarks/gpu/warm.yaml`); `unless`
+names a configuration whose results make this one needless. With
+`forget_tuning: true` what the engines tuned by timing is deleted at the end, their compiled code is
+kept: for sittings in which several share a GPU. Results are written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -53,6 +57,8 @@ END_S = 20
 """A configuration's loads end this long before its limit, so that results are complete."""
 PROFILED_STEPS = 24
 SHAPE = ("input_tokens", "output_tokens", "concurrency")
+CACHES = (Path("~/.cache/vllm"), Path("~/.triton"))
+TUNING = ("*.autotune.json", "*.best_config")
 GPU_FIELDS = (
     "index,timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,memory.used"
 )
@@ -73,7 +79,17 @@ def main() -> None:
     with _gpu_log(options.out / "gpu.csv"):
         for group in _groups(sitting):
             _side_by_side(group, options, end_s)
+    if sitting.get("forget_tuning"):
+        say(f"{_forget_tuning()} files of tuning deleted")
     say("sitting over")
+
+
+def _forget_tuning() -> int:
+    """Delete what Triton and Inductor chose by timing; they choose anew at the next start."""
+    found = [path for root in CACHES for name in TUNING for path in root.expanduser().rglob(name)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def _groups(sitting: dict[str, Any]) -> list[list[dict[str, Any]]]:
@@ -104,6 +120,9 @@ def _run_one(
     if left_s < one.get("needs_s", 60):
         say(f"{one['name']}: left out, {left_s:.0f} s are left")
         return
+    if "unless" in one and any(options.out.glob(f"{one['unless']}/load-*/summary.json")):
+        say(f"{one['name']}: left out, there is {one['unless']}")
+        return
     _run_child(one, options, min(left_s, one["limit_s"]), left_s, children)
     _sum_up_profile(options.out / one["name"])
 
@@ -133,10 +152,13 @@ def _run_child(
     children: list[subprocess.Popen[bytes]],
 ) -> None:
     """One configuration in a session of its own; nothing of it is left when this returns."""
+    time.sleep(one.get("after_s", 0))
     say(f"{one['name']}: begins, limit {limit_s:.0f} s")
     command = [sys.executable, __file__, str(options.sitting), str(options.out)]
     command += ["--only", one["name"], "--limit", str(limit_s), "--left", str(left_s)]
     command += ["--processes", str(options.processes)]
+    if "command" in one:
+        command = [str(word).format(out=options.out) for word in one["command"]]
     gpus = {"CUDA_VISIBLE_DEVICES": one["gpus"]} if "gpus" in one else {}
     child = subprocess.Popen(command, start_new_session=True, env={**os.environ, **gpus})
     children.append(child)

@@ -1,6 +1,9 @@
 """benchmarks/gpu/sitting.py on simulated GPUs: the course of a sitting, not its figures."""
 
+import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +15,9 @@ from headrace.report.data import load_run
 from tests.tuner.options import fleet
 
 pytestmark = pytest.mark.integration
-SITTING = Path(__file__).parents[2] / "benchmarks" / "gpu" / "sitting.py"
+ROOT = Path(__file__).parents[2]
+SITTING = ROOT / "benchmarks" / "gpu" / "sitting.py"
+COURSE = SITTING.with_name("course.sh")
 LOAD = {"input_tokens": 64, "output_tokens": 16}
 
 
@@ -33,7 +38,12 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     }
     late = {**both, "name": "late", "limit_s": 1}
     beside = {**both, "name": "beside", "gpus": "0,1", "loads": both["loads"][1:]}
-    plan = {"configurations": [[both, beside], late, {**both, "name": "no-time", "needs_s": 9999}]}
+    other = {"name": "other", "command": ["touch", "{out}/touched"], "after_s": 1, "limit_s": 60}
+    left_out = [
+        {**both, "name": "no-time", "needs_s": 9999},
+        {**both, "name": "b", "unless": "both"},
+    ]
+    plan = {"configurations": [[both, beside, other], late, *left_out]}
     (tmp_path / "sitting.yaml").write_text(yaml.safe_dump(plan))
     done = subprocess.run(
         [sys.executable, SITTING, tmp_path / "sitting.yaml", tmp_path / "out", "--processes", "1"],
@@ -43,6 +53,8 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         check=True,
     )
     assert "no-time: left out" in done.stdout
+    assert "b: left out, there is both" in done.stdout
+    assert (tmp_path / "out" / "touched").exists()
     assert "late: at its limit, stopping" in done.stdout
     assert done.stdout.rstrip().endswith("sitting over")
 
@@ -63,3 +75,39 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     assert phases[-1]["phase"] == "ready"
     readings = (tmp_path / "out" / "both" / "load-64-16-c8" / "engine.jsonl").read_text()
     assert json.loads(readings.splitlines()[-1])["generation_tokens"] > 0
+
+
+def test_a_course_holds_sittings_in_the_background_and_its_end_is_seen(tmp_path: Path):
+    bundle, out, results = tmp_path / "bundle", tmp_path / "out", tmp_path / "results"
+    for name in ("bin/headrace", "env/bin/python3"):
+        (bundle / name).parent.mkdir(parents=True)
+        (bundle / name).write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (bundle / name).chmod(0o755)
+    (bundle / "unpack.sh").write_text('export PATH="$bundle/bin:$PATH"\n')
+    sittings = []
+    for name in ("first", "second"):
+        command = {"name": name, "command": ["touch", f"{{out}}/{name}"], "limit_s": 60}
+        sittings.append(tmp_path / f"{name}.yaml")
+        sittings[-1].write_text(yaml.safe_dump({"configurations": [command]}))
+    subprocess.run(["bash", COURSE, bundle, out, "300", *sittings], check=True, timeout=60)
+    follow = ["bash", COURSE.with_name("follow.sh"), out, "60", results]
+    done = subprocess.run(follow, capture_output=True, text=True, check=True, timeout=120)
+    assert "course over" in done.stdout
+    assert (out / "first").exists()
+    assert (out / "second").exists()
+    assert (results / "results.tar.xz.00").stat().st_size > 0
+
+
+def test_a_bundle_that_is_cut_off_is_not_unpacked(tmp_path: Path):
+    (tmp_path / "part.00").write_bytes(b"all of it")
+    digest = hashlib.sha256(b"all of it").hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  part.00\n")
+    shutil.copy(ROOT / "scripts" / "offline_unpack.sh", tmp_path / "unpack.sh")
+    (tmp_path / "part.00").write_bytes(b"half")
+    environment = {**os.environ, "HEADRACE_BUNDLE": str(tmp_path / "there")}
+    command = ["bash", COURSE, tmp_path, tmp_path / "out", "300", "any.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert "is not whole: copy the bundle there again" in done.stderr
+    assert not (tmp_path / "there").exists()
+    assert not (tmp_path / "out" / "sitting.log").exists()
