@@ -3,11 +3,11 @@
     python benchmarks/gpu/gemm.py OUT.jsonl         # needs a GPU and vLLM; under two minutes
     python benchmarks/gpu/gemm.py OUT.jsonl --kernel deep_gemm_block   # and nvcc; slower
 
-Which kernel an engine takes follows from the checkpoint's scales and from VLLM_DISABLED_KERNELS:
+Which kernel an engine takes follows from the checkpoint's scales and from --linear-backend:
 
     cutlass_channel   scales per token and per channel: CutlassFP8ScaledMMLinearKernel
-    torch_channel     the same checkpoint with that kernel disabled: cuBLAS to fp32, then scaled
-    torch_tensor      one scale each: PerTensorTorchFP8ScaledMMLinearKernel, cuBLAS
+    torch_channel     the same checkpoint with `torch`: cuBLAS to fp32, then scaled
+    torch_tensor      one scale each, `torch`: PerTensorTorchFP8ScaledMMLinearKernel, cuBLAS
     cutlass_block     blocks of 128: CutlassFp8BlockScaledMMKernel
     deep_gemm_block   the same where DeepGEMM can compile: DeepGemmFp8BlockScaledMMKernel
 

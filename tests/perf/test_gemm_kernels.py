@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from headrace.cli.plan import plan_for
 from headrace.engines.vllm.args import engine_args
 from headrace.hardware.load import load_gpu
 from headrace.models.facts import ModelFacts
+from headrace.models.load import CATALOG
 from headrace.perf.assemble import step_model
 from headrace.perf.constants import load_constants
 from headrace.perf.gemm_kernels import load_gemm_kernels
@@ -21,6 +24,7 @@ from headrace.spec.fleet import Fleet
 from tests.perf.test_memory import BF16
 
 CONSTANTS = load_constants()
+ROWWISE = "headrace/Qwen3.5-27B-FP8-rowwise"
 
 
 def test_a_kernel_gives_what_was_measured_at_its_own_tokens_and_goes_on_beyond() -> None:
@@ -35,6 +39,7 @@ def test_a_kernel_gives_what_was_measured_at_its_own_tokens_and_goes_on_beyond()
 
 def test_calibrations_name_kernels_that_exist() -> None:
     named = {calibration.gemm for calibration in CONSTANTS.calibration} - {None}
+    named |= {name for one in CONSTANTS.calibration for name in one.gemm_by_backend.values()}
     assert named <= load_gemm_kernels().keys()
     assert named
 
@@ -58,10 +63,35 @@ def test_a_step_outside_of_graphs_pays_for_its_odd_number_of_tokens(qwen27b: Mod
     assert ratio == pytest.approx(model.unpadded_gemm)
 
 
-def planned(gpu: str, **args: Any) -> dict[str, Any]:
+def test_the_backend_that_is_asked_for_multiplies(qwen27b: ModelFacts) -> None:
+    facts = replace(qwen27b, weights_dtype="fp8_tensor")
+    times = [
+        step_model(facts, load_gpu("H100"), replace(BF16, linear_backend=name), CONSTANTS)
+        for name in ("auto", "cutlass", "torch")
+    ]
+    batch = StepBatch(320, 320 * 1280)
+    own, cutlass, torch = (model.parts(batch)["gemm"] for model in times)
+    kernels = load_gemm_kernels()
+    at = kernels["torch_tensor"].tokens.index(320.0)
+    ratio = kernels["torch_tensor"].ratio[at] / kernels["cutlass_channel"].ratio[at]
+    assert own == cutlass
+    assert torch == pytest.approx(ratio * own, rel=0.1)  # launches are not multiplied
+
+
+def test_the_plan_takes_cublas_for_one_scale_per_matrix(tmp_path: Path) -> None:
+    config = json.loads((CATALOG / "headrace__Qwen3.5-27B-FP8-rowwise.json").read_text())
+    group = config["quantization_config"]["config_groups"]["group_0"]
+    group["weights"]["strategy"] = group["input_activations"]["strategy"] = "tensor"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert planned("H100", str(tmp_path))["linear_backend"] == "torch"
+    assert planned("H100", str(tmp_path), linear_backend="cutlass")["linear_backend"] == "cutlass"
+    assert "linear_backend" not in planned("H100")
+
+
+def planned(gpu: str, model: str = ROWWISE, **args: Any) -> dict[str, Any]:
     fleet = Fleet.model_validate(
         {
-            "model": "headrace/Qwen3.5-27B-FP8-rowwise",
+            "model": model,
             "hardware": {"gpu": gpu},
             "engine": {"version": "0.26.0", "args": {"max_num_seqs": 256, **args}},
         }

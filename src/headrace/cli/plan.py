@@ -262,5 +262,6 @@ def short_lever(lever: str) -> str:
         "max_num_batched_tokens": "batched",
         "max_model_len": "len",
         "captured": "graphs",
+        "linear_backend": "linear",
     }
     return names.get(lever, lever)

@@ -35,7 +35,8 @@ def assemble(
 ) -> StepModel:
     """Operators of one replica, with the step's overheads and the engine's host around them."""
     kappa, o, mtp_depth = calibration.kernel_time, operators, config.mtp_depth
-    grid, gemm_s, head_s = _gemms(o, step, calibration)
+    kernel = calibration.gemm_of(config.linear_backend)
+    grid, gemm_s, head_s = _gemms(o, step, calibration, kernel)
     launches_s = o.gemms * step.gemm_extra_s + step.moe_launches * o.moe_launch_s
     latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
@@ -65,11 +66,14 @@ def assemble(
 
 
 def _gemms(
-    o: Operators, step: Step, calibration: Calibration
+    o: Operators, step: Step, calibration: Calibration, name: str | None
 ) -> tuple[tuple[float, ...], Floats, Floats]:
-    """Numbers of tokens, and seconds there of the layers' GEMMs and of the LM head."""
-    if calibration.gemm is not None:
-        kernel = load_gemm_kernels()[calibration.gemm]
+    """Numbers of tokens, and seconds there of the layers' GEMMs and of the LM head.
+
+    `name` is the kernel's in `gemm_kernels.toml`; None: the tables' own.
+    """
+    if name is not None:
+        kernel = load_gemm_kernels()[name]
         moe_s, head_s = (np.interp(kernel.grid, TOKENS, each) for each in (o.moe_s, o.head_s))
         return kernel.grid, kernel.seconds(o.gemm_s) + moe_s, head_s
     large_gemm = calibration.large_gemm or step.large_gemm

@@ -48,6 +48,8 @@ class Calibration(BaseModel):
     `constants.toml` does for all engines."""
     gemm: str | None = None
     """The kernel in `gemm_kernels.toml` that this engine takes instead of the tables' own."""
+    gemm_by_backend: dict[str, str] = {}
+    """Those that it takes where `linear_backend` asks for them."""
     unpadded_gemm: float = Field(1.0, ge=1)
     """Time of the GEMMs of a step that no CUDA graph pads, over that of padded ones: a kernel may
     want a multiple of so many tokens, and take another way without."""
@@ -75,6 +77,10 @@ class Calibration(BaseModel):
             and gpu in (self.gpus or (gpu,))
             and weights in (self.weights or (weights,))
         )
+
+    def gemm_of(self, linear_backend: str) -> str | None:
+        """The kernel that a configuration takes; None: the tables' own."""
+        return self.gemm_by_backend.get(linear_backend, self.gemm)
 
     def band_of(self, gpu: str, weights: str) -> float:
         """Half-width of a prediction's band, as a share; wider away from what was measured."""

@@ -31,3 +31,5 @@ class EngineConfig:
     cover_decode: bool = False
     """The plan's flags raise it to the fullest decode step where vLLM's own ends below."""
     enforce_eager: bool = False
+    linear_backend: str = "auto"
+    """Whose kernels multiply matrices, by vLLM's names; auto: the first that can, by its list."""

@@ -32,6 +32,7 @@ class Levers:
     max_model_len: tuple[int, ...]
     captured: tuple[tuple[int, ...], ...] = ((),)
     """Sizes of CUDA graphs; none: vLLM's own."""
+    linear_backend: tuple[str, ...] = ("auto",)
 
     def configs(self, base: EngineConfig) -> Iterator[EngineConfig]:
         """Every combination, as changes of `base`."""
@@ -48,10 +49,12 @@ def levers(
     fixed: dict[str, Any],
     *,
     captured: tuple[tuple[int, ...], ...] = ((),),
+    linear_backend: tuple[str, ...] = ("auto",),
 ) -> Levers:
     """All values of all levers for a fleet; a lever in `fixed` has that one value.
 
-    `captured` are the lists of CUDA-graph sizes to try, where the file says nothing of graphs.
+    `captured` are the lists of CUDA-graph sizes to try, where the file says nothing of graphs, and
+    `linear_backend` the kernels that matrices can be multiplied by, where their times are known.
 
     A longer context than the requests need costs nothing and gains nothing, so that one length is
     tried; a file's own is taken.
@@ -65,6 +68,7 @@ def levers(
         "max_num_seqs": _sequences(fleet),
         "max_num_batched_tokens": BATCHED_TOKENS,
         "max_model_len": (context,),
+        "linear_backend": linear_backend,
         "captured": captured if fixed.keys().isdisjoint(GRAPHS) else ((),),
     }
     return Levers(**{k: (fixed[k],) if k in fixed else v for k, v in free.items()})

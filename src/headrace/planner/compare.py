@@ -37,6 +37,7 @@ ORDER: tuple[str, ...] = (
     "captured",
     "max_captured",
     "enforce_eager",
+    "linear_backend",
     LOAD,
     "version",
 )

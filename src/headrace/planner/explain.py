@@ -32,6 +32,7 @@ LEVER_WORDS: dict[str, str] = {
     "mtp_depth": "MTP depth",
     "max_num_batched_tokens": "max_num_batched_tokens",
     "captured": "CUDA graphs",
+    "linear_backend": "kernels of linear layers",
 }
 
 
@@ -232,4 +233,6 @@ def shown(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
         levers["mtp_depth"] = config.mtp_depth
     if config.captured:
         levers["captured"] = config.captured[-1]
+    if config.linear_backend != "auto":
+        levers["linear_backend"] = config.linear_backend
     return levers

@@ -65,9 +65,16 @@ def _searched(evaluator: Evaluator) -> tuple[Levers, Searched, dict[str, Any]]:
 
 
 def levers_of(evaluator: Evaluator, fixed: dict[str, Any]) -> Levers:
-    """What is searched; sizes of CUDA graphs only where there is something to choose them by."""
-    captured = ((), PROMPT_SIZES) if evaluator.calibration.gemm else ((),)
-    return levers(evaluator.fleet, evaluator.facts, evaluator.gpu, fixed, captured=captured)
+    """What is searched; CUDA-graph sizes and kernels only where there is what to choose them by."""
+    calibration = evaluator.calibration
+    return levers(
+        evaluator.fleet,
+        evaluator.facts,
+        evaluator.gpu,
+        fixed,
+        captured=((), PROMPT_SIZES) if calibration.gemm else ((),),
+        linear_backend=("auto", *calibration.gemm_by_backend),
+    )
 
 
 def _refined(

@@ -67,6 +67,7 @@ def plainness(candidate: Candidate) -> tuple[float, ...]:
         abs(config.max_num_batched_tokens - 8192),
         config.kv_dtype != "bf16",
         len(config.captured),
+        config.linear_backend != "auto",
         candidate.steady.tpot_s,
         config.max_num_seqs,
     )

@@ -28,6 +28,7 @@ LEVERS = (
     "max_num_seqs",
     "max_num_batched_tokens",
     "captured",
+    "linear_backend",
 )
 FEWER_SEQUENCES = 2
 """Of the values of max_num_seqs the best predicted ones that are tried, for each combination."""

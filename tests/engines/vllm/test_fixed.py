@@ -31,6 +31,7 @@ from headrace.errors import InputError
         ({"data_parallel_size": 1, "seed": 3, "max_num_seqs": None}, {}),
         ({"enforce_eager": True}, {"enforce_eager": True}),
         ({"cudagraph_capture_sizes": [8, "1k"]}, {"captured": (8, 1000)}),
+        ({"linear_backend": "Deep-GEMM"}, {"linear_backend": "deep_gemm"}),
         ({"max_cudagraph_capture_size": 1024}, {"max_captured": 1024}),
     ],
 )

@@ -106,6 +106,8 @@ def _levers(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
         drafting = {"method": "mtp", "num_speculative_tokens": config.mtp_depth}
         args["speculative_config"] = drafting
     args |= _capture(config)
+    if config.linear_backend != "auto":
+        args["linear_backend"] = config.linear_backend
     if not config.async_scheduling:
         args["async_scheduling"] = False
     args["enable_prefix_caching"] = config.prefix_caching

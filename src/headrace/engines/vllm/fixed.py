@@ -134,6 +134,11 @@ def _read_sizes(name: str, value: Any) -> dict[str, Any]:
     return {"captured": tuple(_whole(name, size) for size in sizes)}
 
 
+def _read_backend(name: str, value: Any) -> dict[str, Any]:
+    """By vLLM's spelling: it takes hyphens and capitals too."""
+    return {name: str(value).lower().replace("-", "_")}
+
+
 def _read_limits(name: str, value: Any) -> dict[str, Any]:
     """No modality allowed is text only, as vLLM decides it."""
     limits = _mapping(name, value)
@@ -187,4 +192,5 @@ READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "cudagraph_capture_sizes": _read_sizes,
     "max_cudagraph_capture_size": _read_whole("max_captured"),
     "enforce_eager": _read_bool("enforce_eager"),
+    "linear_backend": _read_backend,
 }
