@@ -7,10 +7,10 @@ change it), a time limit, and the loads that its one engine serves (`benchmarks/
 list in their place runs side by side, each on the GPUs that it names (`gpus: "0"`), and the next
 begins when all have ended (`benchmarks/gpu/two.yaml`). Every configuration runs in a process group
 of its own, which is ended at its limit whatever it does. In place of a fleet there may be a
-`command` (`{out}` is OUT), begun `after_s` seconds later (`benchmarks/gpu/warm.yaml`); `unless`
-names a configuration whose results make this one needless. With
-`forget_tuning: true` what the engines tuned by timing is deleted at the end, their compiled code is
-kept: for sittings in which several share a GPU. Results are written as they come:
+`command` (`{out}` is OUT), begun `after_s` seconds later; `unless` names a configuration whose
+results make this one needless. At `forget_tuning: true` in the list what the engines before it
+tuned by timing is deleted, because they shared a GPU, and what they compiled is kept. Results are
+written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -72,15 +72,16 @@ def main() -> None:
     sitting = yaml.safe_load(options.sitting.read_text(encoding="utf-8"))
     if options.only is not None:
         every = [one for group in _groups(sitting) for one in group]
-        one = next(c for c in every if c["name"] == options.only)
+        one = next(c for c in every if c.get("name") == options.only)
         sys.exit(_Configuration(one, options).run())
     options.out.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + options.budget
     with _gpu_log(options.out / "gpu.csv"):
         for group in _groups(sitting):
-            _side_by_side(group, options, end_s)
-    if sitting.get("forget_tuning"):
-        say(f"{_forget_tuning()} files of tuning deleted")
+            if "forget_tuning" in group[0]:
+                say(f"{_forget_tuning()} files of tuning deleted")
+            else:
+                _side_by_side(group, options, end_s)
     say("sitting over")
 
 

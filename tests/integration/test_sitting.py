@@ -43,7 +43,12 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         {**both, "name": "no-time", "needs_s": 9999},
         {**both, "name": "b", "unless": "both"},
     ]
-    plan = {"configurations": [[both, beside, other], late, *left_out]}
+    forget = {"forget_tuning": True}
+    plan = {"configurations": [[both, beside, other], forget, late, *left_out]}
+    tuned, compiled = tmp_path / ".triton/a.autotune.json", tmp_path / ".triton/a.cubin"
+    for path in (tuned, compiled):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     (tmp_path / "sitting.yaml").write_text(yaml.safe_dump(plan))
     done = subprocess.run(
         [sys.executable, SITTING, tmp_path / "sitting.yaml", tmp_path / "out", "--processes", "1"],
@@ -51,7 +56,10 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         text=True,
         timeout=240,
         check=True,
+        env={**os.environ, "HOME": str(tmp_path)},
     )
+    assert compiled.exists()
+    assert not tuned.exists()
     assert "no-time: left out" in done.stdout
     assert "b: left out, there is both" in done.stdout
     assert (tmp_path / "out" / "touched").exists()
