@@ -24,7 +24,6 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ from headrace.loadgen.run import run_bench
 from headrace.loadgen.spec import BenchSpec
 from headrace.node.job import GatewaySpec, NodeJob, ProcessSpec, ReplicaSpec
 from headrace.node.ports import free_port
+from headrace.sampling import Sampling
 from headrace.targets.local.fleet import start, wait_ready
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -271,29 +271,20 @@ def _cpu_s(pids: list[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-class _Balance:
+class _Balance(Sampling):
     """Samples how many streams each server holds, in a thread."""
 
     def __init__(self, servers: list[str]) -> None:
+        super().__init__()
         self._servers = servers
         self._seen: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> _Balance:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def median(self) -> float:
         """Of the second half: the load stands by then."""
         return statistics.median(self._seen[len(self._seen) // 2 :])
 
-    def _run(self) -> None:
-        while not self._stop.wait(0.5):
+    def _sample(self) -> None:
+        for _ in self._every(0.5):
             running = [found["open"] for found in _stats(self._servers)]
             if sum(running):
                 self._seen.append(max(running) / statistics.mean(running))

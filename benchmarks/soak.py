@@ -15,7 +15,6 @@ import os
 import statistics
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from headrace.cli.plan import plan_for
 from headrace.loadgen.run import run_bench
 from headrace.loadgen.spec import BenchSpec
+from headrace.sampling import Sampling
 from headrace.spec.load import load_fleet
 from headrace.targets.local.fleet import start, wait_ready
 from headrace.targets.local.job import plan_job
@@ -85,25 +85,16 @@ def main() -> None:
     sys.exit(0 if judge(sampler.seen) and not summary.requests.failed else 1)
 
 
-class Sampler:
+class Sampler(Sampling):
     """Looks at a process and all its descendants, in a thread."""
 
     def __init__(self, root: int) -> None:
+        super().__init__()
         self.seen: dict[int, Process] = {}
         self._root = root
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(PERIOD_S):
+    def _sample(self) -> None:
+        for _ in self._every(PERIOD_S):
             for pid in family(self._root):
                 self._look(pid)
 

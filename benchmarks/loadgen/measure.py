@@ -13,13 +13,13 @@ import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from headrace.sampling import Sampling
 from loadgen.paced import serving, stats
 from loadgen.tools import Load, Reported, Tool
 
@@ -60,10 +60,11 @@ class Row:
     failed: str = ""
 
 
-class Meter:
+class Meter(Sampling):
     """Samples how many requests have come and what the tool's processes have used."""
 
     def __init__(self, url: str, pid: int) -> None:
+        super().__init__()
         self.samples: list[tuple[int, float]] = []
         """Requests that the server has seen, processor seconds used."""
         self.began_s: float | None = None
@@ -71,19 +72,9 @@ class Meter:
         self._url = url
         self._pid = pid
         self._used: dict[int, float] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Meter:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(0.25):
+    def _sample(self) -> None:
+        for _ in self._every(0.25):
             self._used |= _cpu_s(self._pid)
             requests = int(stats(self._url)["requests"])
             if requests and self.began_s is None:

@@ -41,8 +41,8 @@ def test_replicas_follow_the_load(run_dir: Path, tmp_path: Path):
             scaler.send_signal(signal.SIGINT)
             _, said = scaler.communicate(timeout=60)
     assert all(timed.good for timed in load.done)
-    assert b"3 replicas: 1" in said
-    assert b"1 replicas: 0 requests expected in flight" in said
+    assert b"replicas: 3, since 1" in said
+    assert b"replicas: 1, since 0 requests expected in flight" in said
 
 
 def serving(fleet: RunningFleet) -> int:

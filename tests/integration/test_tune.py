@@ -17,7 +17,7 @@ from headrace.tuner.space import Option
 from headrace.tuner.trial import Trial, read_trials
 from tests.tuner.options import setup
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 SLOW_DRAFTS = 150.0
 
 

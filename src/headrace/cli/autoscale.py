@@ -113,7 +113,7 @@ async def keep(entry: Entry, rule: ScalingRule, every_s: float) -> None:
             wanted = read_wanted(entry.run_dir).replicas
             if decision.replicas != (len(state.replicas) if wanted is None else wanted):
                 ask(entry.run_dir, replicas=decision.replicas)
-                console.print(f"{decision.replicas} replicas: {decision.reason}")
+                console.print(f"replicas: {decision.replicas}, since {decision.reason}")
         await asyncio.sleep(every_s)
     raise HeadraceError(
         f"the agent of fleet {entry.name!r} ended", hint=f"its log: {entry.run_dir}/logs/agent.log"

@@ -8,7 +8,6 @@ place in the list) and what `/metrics` said: `running`, `waiting`, `kv_usage`, a
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -21,40 +20,32 @@ from headrace.loadgen.parquet import write_parquet
 from headrace.loadgen.preflight import fetch
 from headrace.loadgen.summary import Server
 from headrace.loadgen.window import Window
+from headrace.sampling import Sampling
 
 NAMES = tuple(field.name for field in fields(EngineMetrics))
 Reading = tuple[float, int, EngineMetrics]
 """When (perf_counter clock), which server, what it said."""
 
 
-class Scrape:
+class Scrape(Sampling):
     """A context manager: reads every server's /metrics every so often, in a thread of its own.
 
     A server without that page, or with one that says nothing of vLLM, is asked once.
     """
 
     def __init__(self, endpoints: list[Endpoint], key: str | None, every_s: float | None) -> None:
+        super().__init__()
         self.readings: list[Reading] = []
         self._key = key
         self._every_s = every_s or 0.0
         self._left = dict(enumerate(endpoints)) if every_s else {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Scrape:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while self._left:
+    def _sample(self) -> None:
+        for _ in self._every(self._every_s, at_once=True):
+            if not self._left:
+                return
             for place, endpoint in list(self._left.items()):
                 self._read(place, endpoint)
-            if self._over.wait(self._every_s):
-                return
 
     def _read(self, place: int, endpoint: Endpoint) -> None:
         page = fetch(endpoint, "/metrics", self._key)

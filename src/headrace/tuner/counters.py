@@ -7,19 +7,17 @@ and how many sequences really ran.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import orjson
 
 from headrace.engines.vllm.metrics import EngineMetrics, read_metrics
 from headrace.loadgen.endpoint import parse_endpoint, resolve
 from headrace.loadgen.preflight import fetch
+from headrace.sampling import Sampling
 
 EVERY_S = 1.0
 
@@ -70,7 +68,7 @@ def rates(readings: Sequence[Reading], last_s: float) -> Rates | None:
     )
 
 
-class Counters:
+class Counters(Sampling):
     """Reads `/metrics` of every replica once a second, in a thread, until its block is left.
 
     Every reading is also a line of `path` (JSON), written as it comes. A replica that does not
@@ -78,29 +76,15 @@ class Counters:
     """
 
     def __init__(self, urls: Sequence[str], path: Path) -> None:
+        super().__init__()
         self.readings: list[Reading] = []
         self._endpoints = [resolve(parse_endpoint(url)) for url in urls]
         self._path = path
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
+    def _sample(self) -> None:
         began_s = time.monotonic()
         with self._path.open("ab") as file:
-            while not self._over.wait(EVERY_S):
+            for _ in self._every(EVERY_S):
                 reading = self._read(began_s)
                 if reading is not None:
                     self.readings.append(reading)
