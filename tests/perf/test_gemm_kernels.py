@@ -25,6 +25,17 @@ from tests.perf.test_memory import BF16
 
 CONSTANTS = load_constants()
 ROWWISE = "headrace/Qwen3.5-27B-FP8-rowwise"
+PUBLISHED = {
+    "kv_cache_dtype": "fp8",
+    "max_model_len": 4096,
+    "max_num_seqs": 256,
+    "max_num_batched_tokens": 8192,
+    "speculative_config": {"method": "mtp", "num_speculative_tokens": 1},
+    "enable_prefix_caching": False,
+    "gpu_memory_utilization": 0.93,
+    "language_model_only": True,
+    "cudagraph_capture_sizes": [8, 64, 128, 256, 384, 512],
+}
 
 
 def test_a_kernel_gives_what_was_measured_at_its_own_tokens_and_goes_on_beyond() -> None:
@@ -55,7 +66,9 @@ def test_more_sequences_can_take_less_time_where_a_graph_pads_to_a_whole_tile(
 
 
 def test_a_step_outside_of_graphs_pays_for_its_odd_number_of_tokens(qwen27b: ModelFacts) -> None:
-    model = step_model(qwen27b, load_gpu("H100"), replace(BF16, captured=(64,)), CONSTANTS)
+    model = step_model(
+        qwen27b, load_gpu("H100"), replace(BF16, captured=(64,), deep_gemm=False), CONSTANTS
+    )
     padded = replace(model, captured=(1152.0,))
     batch = StepBatch(128, 128 * 1280, 1024, 1, 1024 * 512)
     assert model.unpadded_gemm > 2
@@ -108,6 +121,23 @@ def test_the_plan_captures_steps_with_prompts_where_the_kernel_is_known() -> Non
         256,
     ]
     assert "cudagraph_capture_sizes" not in planned("H100", max_cudagraph_capture_size=512)
+
+
+def test_a_plan_counts_on_deep_gemm_unless_the_file_turns_it_off() -> None:
+    rates = []
+    for env in ({}, {"VLLM_USE_DEEP_GEMM": "1"}, {"VLLM_USE_DEEP_GEMM": "0"}):
+        fleet = Fleet.model_validate(
+            {
+                "model": "Qwen/Qwen3.5-27B-FP8",
+                "hardware": {"gpu": "H100"},
+                "workload": {"concurrency": 128, "acceptance": {"mtp": 0.8}},
+                "engine": {"version": "0.26.0", "args": PUBLISHED, "planned": False, "env": env},
+            }
+        )
+        rates.append(plan_for(fleet).chosen.prediction.total_tok_s)
+    assert rates[0] == rates[1]
+    assert rates[2] == pytest.approx(5769, rel=0.05)  # measured without it
+    assert rates[0] > 1.3 * rates[2]
 
 
 def test_sizes_beyond_the_token_budget_are_not_asked_for(qwen27b: ModelFacts) -> None:

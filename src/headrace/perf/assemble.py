@@ -26,7 +26,9 @@ def step_model(
     """The step time of one replica. Raises LookupError where no calibration covers the engine."""
     operators = count(facts, gpu, config, constants.kernels_of(gpu))
     version, family = config.version, facts.family
-    calibration = constants.calibration_of(version, family, gpu.name, facts.weights_dtype)
+    calibration = constants.calibration_of(
+        version, family, gpu.name, facts.weights_dtype, deep_gemm=config.deep_gemm
+    )
     return assemble(operators, config, constants.step, calibration)
 
 

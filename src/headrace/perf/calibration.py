@@ -32,6 +32,8 @@ class Calibration(BaseModel):
     gpus: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     """Weight formats. Of these three an empty list stands for all."""
+    deep_gemm: bool | None = None
+    """Measured with or without DeepGEMM; None: it makes no difference."""
     kernel_time: float = Field(1.0, gt=0)
     """Measured over modelled time of the GPU's kernels."""
     step_s: float = Field(0.0, ge=0)
@@ -67,7 +69,9 @@ class Calibration(BaseModel):
     """Mean absolute error of TPOT over these rows, as a share."""
     source: str
 
-    def covers(self, engine: str, version: str, family: str, gpu: str, weights: str) -> bool:
+    def covers(
+        self, engine: str, version: str, family: str, gpu: str, weights: str, deep_gemm: bool
+    ) -> bool:
         """Whether this calibration is about that engine, model family, GPU and format."""
         low, high = (version_key(v) for v in self.versions)
         return (
@@ -76,6 +80,7 @@ class Calibration(BaseModel):
             and family in (self.families or (family,))
             and gpu in (self.gpus or (gpu,))
             and weights in (self.weights or (weights,))
+            and self.deep_gemm in (None, deep_gemm)
         )
 
     def gemm_of(self, linear_backend: str) -> str | None:

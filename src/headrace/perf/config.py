@@ -33,3 +33,5 @@ class EngineConfig:
     enforce_eager: bool = False
     linear_backend: str = "auto"
     """Whose kernels multiply matrices, by vLLM's names; auto: the first that can, by its list."""
+    deep_gemm: bool = True
+    """Whether DeepGEMM may multiply blocks of FP8, which it compiles for as it starts."""

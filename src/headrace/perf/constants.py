@@ -110,11 +110,18 @@ class Constants(_Table):
         return self.kernels.get(gpu.name, self.kernels["blackwell" if blackwell else "default"])
 
     def calibration_of(
-        self, version: str, family: str, gpu: str, weights: str, engine: str = "vllm"
+        self,
+        version: str,
+        family: str,
+        gpu: str,
+        weights: str,
+        engine: str = "vllm",
+        *,
+        deep_gemm: bool = True,
     ) -> Calibration:
         """The first calibration that covers them. Raises LookupError when none does."""
         for calibration in self.calibration:
-            if calibration.covers(engine, version, family, gpu, weights):
+            if calibration.covers(engine, version, family, gpu, weights, deep_gemm):
                 return calibration
         raise LookupError(f"nothing is calibrated for {engine} {version} and {family} models")
 

@@ -37,6 +37,7 @@ ORDER: tuple[str, ...] = (
     "captured",
     "max_captured",
     "enforce_eager",
+    "deep_gemm",
     "linear_backend",
     LOAD,
     "version",
@@ -105,9 +106,10 @@ def _field(fleet: Fleet, name: str) -> Any:
 
 def config_of(made: Plan, ground: Ground) -> EngineConfig:
     """The settings of a plan's choice: its options over vLLM's defaults."""
-    version = made.fleet.engine.version
-    defaults = vllm_args.defaults(version, ground.gpu, ground.facts)
-    return replace(defaults, **vllm_args.engine_config(made.chosen.engine_args, version))
+    engine = made.fleet.engine
+    return vllm_args.configured(
+        engine.version, made.chosen.engine_args, engine.env, ground.gpu, ground.facts
+    )
 
 
 def compare(

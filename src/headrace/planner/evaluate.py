@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from headrace.engines.vllm import args as vllm_args
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.assemble import step_model
@@ -85,9 +86,13 @@ class Evaluator:
     @property
     def calibration(self) -> Calibration:
         """What every prediction rests on. Raises LookupError where none covers the fleet."""
-        facts, version = self.facts, self.fleet.engine.version
+        facts, engine = self.facts, self.fleet.engine
         return self.constants.calibration_of(
-            version, facts.family, self.gpu.name, facts.weights_dtype
+            engine.version,
+            facts.family,
+            self.gpu.name,
+            facts.weights_dtype,
+            **vllm_args.of_environment(engine.env),
         )
 
     def step_model(self, config: EngineConfig) -> StepModel:

@@ -103,7 +103,7 @@ def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig
     version = fleet.engine.version
     defaults = vllm_args.defaults(version, gpu, facts)
     fixed = vllm_args.engine_config(fleet.engine.args, version)
-    base = replace(defaults, **fixed)
+    base = replace(defaults, **fixed, **vllm_args.of_environment(fleet.engine.env))
     if not fleet.engine.planned:
         names = Levers.__dataclass_fields__
         return base, {name: getattr(base, name) for name in names}

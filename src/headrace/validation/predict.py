@@ -73,8 +73,14 @@ class Case:
     def calibration(self, constants: Constants) -> Calibration:
         """The one that covers this case. Raises LookupError when none does."""
         version, family = self.config.version, self.facts.family
-        weights = self.facts.weights_dtype
-        return constants.calibration_of(version, family, self.gpu.name, weights, self.engine)
+        return constants.calibration_of(
+            version,
+            family,
+            self.gpu.name,
+            self.facts.weights_dtype,
+            self.engine,
+            deep_gemm=self.config.deep_gemm,
+        )
 
     def predict(self, constants: Constants) -> Predicted:
         """TPOT, TTFT and throughput. Raises LookupError when no calibration covers the engine."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,10 +45,9 @@ def case_of_run(
 def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: ModelFacts) -> Case:
     fleet, layout = plan.fleet, plan.chosen.layout
     gpu = load_gpu_of(fleet.hardware)
-    version = fleet.engine.version
-    base = vllm_args.defaults(version, gpu, facts)
-    config = vllm_args.engine_config(plan.chosen.engine_args, version)
-    configured = replace(base, **config)
+    engine = fleet.engine
+    args = plan.chosen.engine_args
+    configured = vllm_args.configured(engine.version, args, engine.env, gpu, facts)
     completed = max(1, summary.requests.completed)
     latency = summary.latency_ms
     assert latency is not None

@@ -5,19 +5,29 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from headrace.engines.vllm import flags
-from headrace.engines.vllm.fixed import engine_config
+from headrace.engines.vllm.fixed import engine_config, of_environment
 from headrace.errors import InputError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
 from headrace.perf.graphs import covering
 
-__all__ = ["command", "defaults", "engine_args", "engine_config", "shell", "unsupported"]
+__all__ = [
+    "command",
+    "configured",
+    "defaults",
+    "engine_args",
+    "engine_config",
+    "of_environment",
+    "shell",
+    "unsupported",
+]
 
 GIB = 2**30
 SHUTDOWN_S = 20
@@ -49,6 +59,14 @@ def defaults(version: str, gpu: Gpu, facts: ModelFacts) -> EngineConfig:
         async_scheduling=True,
         enforce_eager=gpu.kind == "cpu",
     )
+
+
+def configured(
+    version: str, args: Mapping[str, Any], env: Mapping[str, str], gpu: Gpu, facts: ModelFacts
+) -> EngineConfig:
+    """What these options and variables make of it. Raises InputError as `engine_config` does."""
+    fixed = engine_config(args, version)
+    return replace(defaults(version, gpu, facts), **fixed, **of_environment(env))
 
 
 def _batch_defaults(version: str, gpu: Gpu) -> tuple[int, int]:

@@ -67,6 +67,11 @@ def engine_config(args: Mapping[str, Any], version: str) -> dict[str, Any]:
     return fixed | _drafting(args)
 
 
+def of_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of EngineConfig that `engine.env` decides."""
+    return {"deep_gemm": env.get("VLLM_USE_DEEP_GEMM", "1").strip() != "0"}
+
+
 def _whole(name: str, value: Any) -> int:
     """A number as vLLM's `human_readable_int` takes it."""
     match = NUMBER.fullmatch(str(value).strip())
