@@ -2,289 +2,138 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-LOAD, WORK, REACH = "Load", "Requests", "Server"
-RESULT, MACHINES = "Goals and results", "Machines and processes"
+
+def _option(group: str, name: str, text: str, **more: Any) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=group, **more)
+
+
+_load = partial(_option, "Load")
+_work = partial(_option, "Requests")
+_reach = partial(_option, "Server")
+_result = partial(_option, "Goals and results")
+_machines = partial(_option, "Machines and processes")
 
 Url = Annotated[
     list[str] | None,
-    typer.Option(
-        "--url",
-        help="Base URL of a server, or unix:///PATH; repeat it for several replicas.",
-        rich_help_panel=REACH,
-    ),
+    _reach("--url", "Base URL of a server, or unix:///PATH; repeat it for several replicas."),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="The model's name at the server.", rich_help_panel=REACH),
-]
+Model = Annotated[str | None, _reach("--model", "The model's name at the server.")]
 InputTokens = Annotated[
     str,
-    typer.Option(
+    _work(
         "--input-tokens",
-        metavar="LENGTH",
-        help="Prompt tokens (ISL): N, uniform:A-B, normal:MEAN,STDEV, lognormal:MEAN,STDEV, "
+        "Prompt tokens (ISL): N, uniform:A-B, normal:MEAN,STDEV, lognormal:MEAN,STDEV, "
         "empirical:N,N,... or empirical:FILE.",
-        rich_help_panel=WORK,
+        metavar="LENGTH",
     ),
 ]
 OutputTokens = Annotated[
-    str,
-    typer.Option(
-        "--output-tokens",
-        metavar="LENGTH",
-        help="Generated tokens (OSL), as above.",
-        rich_help_panel=WORK,
-    ),
+    str, _work("--output-tokens", "Generated tokens (OSL), as above.", metavar="LENGTH")
 ]
-Concurrency = Annotated[
-    int | None,
-    typer.Option("--concurrency", help="Requests to hold in flight, in all.", rich_help_panel=LOAD),
-]
-Rate = Annotated[
-    float | None,
-    typer.Option("--rate", help="Requests per second instead.", rich_help_panel=LOAD),
-]
-Arrivals = Annotated[
-    str,
-    typer.Option(
-        "--arrivals",
-        help="poisson, constant, or gamma with --burstiness.",
-        rich_help_panel=LOAD,
-    ),
-]
-Burstiness = Annotated[
-    float,
-    typer.Option("--burstiness", help="Gamma shape: below 1 in bursts.", rich_help_panel=LOAD),
-]
-RateTo = Annotated[
-    float | None,
-    typer.Option("--rate-to", help="Raise the rate evenly to this one.", rich_help_panel=LOAD),
-]
-Ramp = Annotated[
-    float,
-    typer.Option(
-        "--ramp", help="Seconds over which the concurrency is built up.", rich_help_panel=LOAD
-    ),
-]
+Concurrency = Annotated[int | None, _load("--concurrency", "Requests to hold in flight, in all.")]
+Rate = Annotated[float | None, _load("--rate", "Requests per second instead.")]
+Arrivals = Annotated[str, _load("--arrivals", "poisson, constant, or gamma with --burstiness.")]
+Burstiness = Annotated[float, _load("--burstiness", "Gamma shape: below 1 in bursts.")]
+RateTo = Annotated[float | None, _load("--rate-to", "Raise the rate evenly to this one.")]
+Ramp = Annotated[float, _load("--ramp", "Seconds over which the concurrency is built up.")]
 Replay = Annotated[
     float | None,
-    typer.Option(
-        "--replay",
-        help="Send a trace's requests at its own times, so many times as fast.",
-        rich_help_panel=LOAD,
-    ),
+    _load("--replay", "Send a trace's requests at its own times, so many times as fast."),
 ]
-Requests = Annotated[
-    int | None,
-    typer.Option("--requests", help="Requests to measure.", rich_help_panel=LOAD),
-]
-Duration = Annotated[
-    float | None,
-    typer.Option("--duration", help="Seconds to measure instead.", rich_help_panel=LOAD),
-]
+Requests = Annotated[int | None, _load("--requests", "Requests to measure.")]
+Duration = Annotated[float | None, _load("--duration", "Seconds to measure instead.")]
 Start = Annotated[
-    str,
-    typer.Option(
-        "--start",
-        help="spread (warm up with mixed lengths first) or together (one burst).",
-        rich_help_panel=LOAD,
-    ),
+    str, _load("--start", "spread (warm up with mixed lengths first) or together (one burst).")
 ]
 Sweep = Annotated[
-    str | None,
-    typer.Option(
-        "--sweep",
-        help="Measure at several loads: 8,16,32 or rate=0.5,1,2.",
-        rich_help_panel=LOAD,
-    ),
+    str | None, _load("--sweep", "Measure at several loads: 8,16,32 or rate=0.5,1,2.")
 ]
 FindMax = Annotated[
     bool,
-    typer.Option(
-        "--find-max",
-        help="Search for the highest load that meets the goals, from the given one on.",
-        rich_help_panel=LOAD,
-    ),
+    _load("--find-max", "Search for the highest load that meets the goals, from the given one on."),
 ]
-Preset = Annotated[
-    str | None,
-    typer.Option("--preset", help="A known method: inferencemax.", rich_help_panel=LOAD),
-]
+Preset = Annotated[str | None, _load("--preset", "A known method: inferencemax.")]
 Dataset = Annotated[
     Path | None,
-    typer.Option(
-        "--dataset",
-        help="ShareGPT, Mooncake or BurstGPT file, or any JSONL, instead of random prompts.",
-        rich_help_panel=WORK,
+    _work(
+        "--dataset", "ShareGPT, Mooncake or BurstGPT file, or any JSONL, instead of random prompts."
     ),
 ]
 DatasetFormat = Annotated[
-    str,
-    typer.Option(
-        "--dataset-format",
-        help="auto, sharegpt, mooncake, burstgpt or jsonl.",
-        rich_help_panel=WORK,
-    ),
+    str, _work("--dataset-format", "auto, sharegpt, mooncake, burstgpt or jsonl.")
 ]
 Tokenizer = Annotated[
     str | None,
-    typer.Option(
+    _work(
         "--tokenizer",
-        help="Folder with a tokenizer.json, or `server` (its /tokenize): prompts as text of "
+        "Folder with a tokenizer.json, or `server` (its /tokenize): prompts as text of "
         "known length.",
-        rich_help_panel=WORK,
     ),
 ]
-Endpoint = Annotated[
-    str,
-    typer.Option("--endpoint", help="completions (exact token ids) or chat.", rich_help_panel=WORK),
-]
+Endpoint = Annotated[str, _work("--endpoint", "completions (exact token ids) or chat.")]
 PrefixHitRate = Annotated[
-    float,
-    typer.Option(
-        "--prefix-hit-rate", help="Share of each prompt that others have.", rich_help_panel=WORK
-    ),
+    float, _work("--prefix-hit-rate", "Share of each prompt that others have.")
 ]
-PrefixGroups = Annotated[
-    int,
-    typer.Option("--prefix-groups", help="How many different beginnings.", rich_help_panel=WORK),
-]
+PrefixGroups = Annotated[int, _work("--prefix-groups", "How many different beginnings.")]
 Turns = Annotated[
-    str,
-    typer.Option(
-        "--turns",
-        metavar="LENGTH",
-        help="Turns of a conversation (chat), as lengths above.",
-        rich_help_panel=WORK,
-    ),
+    str, _work("--turns", "Turns of a conversation (chat), as lengths above.", metavar="LENGTH")
 ]
-ThinkTime = Annotated[
-    float,
-    typer.Option("--think-time", help="Mean seconds between two turns.", rich_help_panel=WORK),
-]
-Lora = Annotated[
-    list[str] | None,
-    typer.Option("--lora", help="Adapter to ask for, in turn with others.", rich_help_panel=WORK),
-]
+ThinkTime = Annotated[float, _work("--think-time", "Mean seconds between two turns.")]
+Lora = Annotated[list[str] | None, _work("--lora", "Adapter to ask for, in turn with others.")]
 StopEarly = Annotated[
-    bool,
-    typer.Option(
-        "--stop-early",
-        help="Answers may end before the output length (no ignore_eos).",
-        rich_help_panel=WORK,
-    ),
+    bool, _work("--stop-early", "Answers may end before the output length (no ignore_eos).")
 ]
 Body = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--body",
-        metavar="NAME=JSON",
-        help="A further field of the request body.",
-        rich_help_panel=WORK,
-    ),
+    list[str] | None, _work("--body", "A further field of the request body.", metavar="NAME=JSON")
 ]
 Header = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="NAME=VALUE",
-        help="A further header; not for secrets.",
-        rich_help_panel=REACH,
-    ),
+    list[str] | None, _reach("--header", "A further header; not for secrets.", metavar="NAME=VALUE")
 ]
 HeaderEnv = Annotated[
     list[str] | None,
-    typer.Option(
+    _reach(
         "--header-env",
+        "A header whose value is in an environment variable.",
         metavar="NAME=VARIABLE",
-        help="A header whose value is in an environment variable.",
-        rich_help_panel=REACH,
     ),
 ]
 ApiKeyEnv = Annotated[
-    str | None,
-    typer.Option(
-        "--api-key-env",
-        help="Name of the environment variable with the API key.",
-        rich_help_panel=REACH,
-    ),
+    str | None, _reach("--api-key-env", "Name of the environment variable with the API key.")
 ]
-StallTimeout = Annotated[
-    float,
-    typer.Option(
-        "--stall-timeout", help="Longest silence of a request, in s.", rich_help_panel=REACH
-    ),
-]
+StallTimeout = Annotated[float, _reach("--stall-timeout", "Longest silence of a request, in s.")]
 Processes = Annotated[
-    int,
-    typer.Option(
-        "--processes",
-        help="Client processes: one per 100,000 chunks/s or so.",
-        rich_help_panel=MACHINES,
-    ),
+    int, _machines("--processes", "Client processes: one per 100,000 chunks/s or so.")
 ]
 Cpus = Annotated[
     str | None,
-    typer.Option(
-        "--cpus",
-        help="Processors to pin them to, as 0,2,4-7; chosen where there are enough.",
-        rich_help_panel=MACHINES,
-    ),
+    _machines("--cpus", "Processors to pin them to, as 0,2,4-7; chosen where there are enough."),
 ]
 Agents = Annotated[
     int,
-    typer.Option(
-        "--agents",
-        help="Machines that join this one before the load starts (needs --listen).",
-        rich_help_panel=MACHINES,
-    ),
+    _machines("--agents", "Machines that join this one before the load starts (needs --listen)."),
 ]
-Listen = Annotated[
-    str | None,
-    typer.Option("--listen", help="HOST:PORT that they join.", rich_help_panel=MACHINES),
-]
+Listen = Annotated[str | None, _machines("--listen", "HOST:PORT that they join.")]
 Join = Annotated[
     str | None,
-    typer.Option(
-        "--join",
-        help="Be such a machine: HOST:PORT of the coordinator; all else comes from there.",
-        rich_help_panel=MACHINES,
+    _machines(
+        "--join", "Be such a machine: HOST:PORT of the coordinator; all else comes from there."
     ),
 ]
-TtftP99Ms = Annotated[
-    float | None,
-    typer.Option("--ttft-p99-ms", help="Goal for the TTFT's p99.", rich_help_panel=RESULT),
-]
-TpotP99Ms = Annotated[
-    float | None,
-    typer.Option("--tpot-p99-ms", help="Goal for the TPOT's p99.", rich_help_panel=RESULT),
-]
-E2eP99Ms = Annotated[
-    float | None,
-    typer.Option("--e2e-p99-ms", help="Goal for the whole request's p99.", rich_help_panel=RESULT),
-]
+TtftP99Ms = Annotated[float | None, _result("--ttft-p99-ms", "Goal for the TTFT's p99.")]
+TpotP99Ms = Annotated[float | None, _result("--tpot-p99-ms", "Goal for the TPOT's p99.")]
+E2eP99Ms = Annotated[float | None, _result("--e2e-p99-ms", "Goal for the whole request's p99.")]
 UsdPerHour = Annotated[
-    float | None,
-    typer.Option(
-        "--usd-per-hour", help="Price of all servers, for the cost.", rich_help_panel=RESULT
-    ),
+    float | None, _result("--usd-per-hour", "Price of all servers, for the cost.")
 ]
-PerChunk = Annotated[
-    bool,
-    typer.Option("--per-chunk", help="Also write chunks.parquet.", rich_help_panel=RESULT),
-]
+PerChunk = Annotated[bool, _result("--per-chunk", "Also write chunks.parquet.")]
 Scrape = Annotated[
-    float,
-    typer.Option(
-        "--scrape",
-        help="Seconds between two looks at the servers' /metrics; 0 for none.",
-        rich_help_panel=RESULT,
-    ),
+    float, _result("--scrape", "Seconds between two looks at the servers' /metrics; 0 for none.")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of prompts and arrivals.")]
 Output = Annotated[
@@ -292,7 +141,6 @@ Output = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files in the folder.")]
 Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on with the folder: what was measured is not again."),
+    bool, typer.Option("--resume", help="Go on with the folder: what was measured is not again.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print summary.json on stdout.")]
