@@ -38,7 +38,7 @@ from headrace.perf.replica import ReplicaModel
 from headrace.perf.step import StepModel
 from headrace.planner.make import make_plan
 from headrace.scheduler.spec import CacheSpec, SchedulerSpec
-from headrace.simulator.requests import WARMUP, Requests
+from headrace.simulator.requests import Requests
 from headrace.simulator.result import distribution
 from headrace.simulator.scenario import Client, Gateways, uniform
 from headrace.simulator.simulation import Setup, simulate
@@ -61,6 +61,8 @@ class Case:
     output_tokens: int
     concurrency: int | None = None
     rate: float | None = None
+    longer: int = 1
+    """So many times `--seconds`: where chance alone moves a median by 1 % in 20 s (`--spread`)."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +118,22 @@ def cases() -> list[Case]:
     tight = planned("0.18.0", 512, 48, 1)
     return [
         Case("closed, no drafts", plain, 2, 512, 128, concurrency=48),
-        Case("closed, MTP-1", drafted, 2, 512, 128, concurrency=96),
-        Case("closed, MTP-3", deep, 2, 256, 200, concurrency=32),
+        Case("closed, MTP-1", drafted, 2, 512, 128, concurrency=96, longer=3),
+        Case("closed, MTP-3", deep, 2, 256, 200, concurrency=32, longer=3),
         Case("one in flight", plain, 1, 3072, 16, concurrency=1),
-        Case("more than slots", tight, 1, 256, 96, concurrency=64),
-        Case("tight token budget", tight, 2, 1024, 96, concurrency=48),
+        Case("more than slots", tight, 1, 256, 96, concurrency=80, longer=3),
+        Case("tight token budget", tight, 2, 1024, 96, concurrency=48, longer=3),
         Case("few pages: preemption", small_cache(300), 1, 128, 96, concurrency=48),
-        Case("Poisson, light", drafted, 2, 512, 128, rate=8.0),
+        Case("Poisson, light", drafted, 2, 512, 128, rate=8.0, longer=3),
         Case("Poisson, heavy", drafted, 2, 512, 96, rate=24.0),
         Case("four replicas", plain, 4, 128, 64, concurrency=64),
     ]
 
 
 def compare(case: Case, seconds: float, seed: int, http_s: float) -> Compared:
-    engine, valid = on_engine(case, seconds, seed)
-    return Compared(case, engine, in_simulator(case, seconds, seed, http_s), valid)
+    window_s = seconds * case.longer
+    engine, valid = on_engine(case, window_s, seed)
+    return Compared(case, engine, in_simulator(case, window_s, seed, http_s), valid)
 
 
 def http_way_s() -> float:
@@ -228,7 +231,7 @@ def _simulated(
     if case.rate is None:
         load = Workload(Closed(case.concurrency or 1), shape, seed)
         found = simulate(Setup(scenario, load, seconds))
-        return _figures(found.requests, _counted_closed(found.requests, seconds), seconds)
+        return _figures(found.requests, found.requests.as_bench_counts(seconds), seconds)
     load = Workload(_same_arrivals(case, 3 * seconds, seed), shape, seed)
     found = simulate(Setup(scenario, load, 3 * seconds))
     return _figures(found.requests, _counted(found.requests, seconds), seconds)
@@ -241,17 +244,6 @@ def _same_arrivals(case: Case, until_s: float, seed: int) -> Trace:
     sent_s = np.array(list(takewhile(lambda at_s: at_s < until_s, due_s)))
     ones = np.ones(len(sent_s), np.int32)
     return Trace(sent_s, ones * case.input_tokens, ones * case.output_tokens)
-
-
-def _counted_closed(r: Requests, seconds: float) -> Mask:
-    """As the load generator counts: its window begins when the first wave has ended (the
-    simulator's at the next whole second), and what was sent before all of that wave was sent
-    does not count.
-    """
-    warmup = r.phase == WARMUP
-    begin_s, sent_s = float(r.done_s[warmup].max()), float(r.sent_s[warmup].max())
-    met: Mask = ~warmup & (r.sent_s >= sent_s)
-    return met & (r.done_s >= begin_s) & (r.done_s <= begin_s + seconds)
 
 
 def _counted(r: Requests, seconds: float) -> Mask:
@@ -272,8 +264,9 @@ def _figures(r: Requests, counts: Mask, seconds: float) -> tuple[float, ...]:
 
 def spread(case: Case, seconds: float) -> list[tuple[str, list[float]]]:
     """Deviation over mean of the simulator's figures: the same load, and other loads."""
-    lucks = _played(case, seconds, 0, HTTP_S)
-    seeds = [_simulated(case, seconds, seed, HTTP_S, seed) for seed in range(LUCKS)]
+    window_s = seconds * case.longer
+    lucks = _played(case, window_s, 0, HTTP_S)
+    seeds = [_simulated(case, window_s, seed, HTTP_S, seed) for seed in range(LUCKS)]
     return [("luck", _deviations(lucks)), ("seed", _deviations(seeds))]
 
 

@@ -16,6 +16,11 @@ def test_first_wave_lengths_cover_one_to_all_evenly() -> None:
     assert all(8 * slot <= length - 1 <= 8 * slot + 8 for slot, length in enumerate(ordered))
 
 
+def test_first_wave_is_the_same_however_often_the_table_repeats_a_length() -> None:
+    assert spread_lengths([96] * 4096, 48, seed=2) == spread_lengths([96], 48, seed=2)
+    assert spread_lengths([9, 5, 9, 5], 48, seed=2) == spread_lengths([5, 9], 48, seed=2)
+
+
 def test_first_wave_of_one_token_streams() -> None:
     assert spread_lengths([1], 5, seed=0) == [1] * 5
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
-
-import numpy as np
 
 from headrace.engines.simulated.answer import Answer
 from headrace.engines.simulated.generation import Generation, Served
@@ -17,9 +16,10 @@ from headrace.perf.replica import ReplicaModel
 from headrace.scheduler.scheduler import Scheduler
 from headrace.simulator.chance import CountedAcceptance, keys
 from headrace.simulator.replica import ACCEPTANCE_KEYS
-from headrace.simulator.requests import DONE, Requests
 
 SERVED = Served("m", 10**6, Tokenizer(1000), 0)
+Hear = Callable[[bool], None]
+"""Called with each of a request's chunks when it is at the client; whether it is the last."""
 
 
 class VirtualLoop:
@@ -38,33 +38,34 @@ class VirtualLoop:
         heapq.heappush(self._heap, (at_s, self._planned, call, arguments))
         return self
 
-    def run(self, until_s: float) -> None:
-        while self._heap and self._heap[0][0] <= until_s:
-            self._now_s, _, call, arguments = heapq.heappop(self._heap)
-            call(*arguments)
+    @property
+    def next_s(self) -> float:
+        return self._heap[0][0] if self._heap else math.inf
+
+    def step(self) -> None:
+        self._now_s, _, call, arguments = heapq.heappop(self._heap)
+        call(*arguments)
 
 
-class Timed(Answer):
-    """Tells when its first and its last token came."""
+class Heard(Answer):
+    """Tells the client of its chunks."""
 
-    def __init__(self, request: int, generation: Generation, fleet: VirtualEngine) -> None:
+    def __init__(self, generation: Generation, hear: Hear) -> None:
         super().__init__(SimpleNamespace(), generation, SERVED, 0)
-        self.request, self.fleet = request, fleet
+        self.hear = hear
 
     def advance(self, generated: int, finished: bool) -> None:
-        self.fleet.received(self, finished)
+        self.hear(finished)
 
 
 class VirtualEngine:
-    """Replicas behind a network of `delay_s` each way, asked in turn by place of the closed loop.
+    """Replicas behind a network of `delay_s` each way.
 
     Acceptance is drawn as the simulator draws it, which is all that tells the two apart.
     """
 
-    def __init__(
-        self, model: ReplicaModel, replicas: int, requests: Requests, delay_s: float, seed: int
-    ) -> None:
-        self.loop, self.requests, self.delay_s = VirtualLoop(), requests, delay_s
+    def __init__(self, model: ReplicaModel, replicas: int, delay_s: float, seed: int) -> None:
+        self.loop, self.delay_s = VirtualLoop(), delay_s
         self.replicas = [Replica(model, 10**6, 0, self.loop) for _ in range(replicas)]
         spec = model.scheduler
         for replica, pair in zip(
@@ -73,39 +74,12 @@ class VirtualEngine:
             chance = CountedAcceptance(spec.mtp_depth, spec.acceptance, *pair)
             replica.scheduler = Scheduler(spec, acceptance=chance)
 
-    def run(self, until_s: float, concurrency: int = 0) -> None:
-        """A closed loop of so many places, or at the times in the table."""
-        for lane in range(concurrency):
-            self.loop.call_at(0.0, self._send, lane)
-        if not concurrency:
-            for number, at_s in enumerate(self.requests.sent_s.tolist()):
-                self.loop.call_at(at_s, self._send, number)
-        self.closed = concurrency > 0
-        self.loop.run(until_s)
+    def ask(self, replica: int, input_tokens: int, output_tokens: int, hear: Hear) -> None:
+        """A client sends a request, now."""
 
-    def _send(self, lane: int) -> None:
-        number, now_s = self.requests.sent, self.loop.time()
-        if number == self.requests.capacity:
-            return
-        self.requests.sent += 1
-        self.requests.sent_s[number] = now_s
-        self.requests.replica[number] = lane % len(self.replicas)
-        if self.closed:
-            self.requests.lane[number] = lane
-        self.loop.call_at(now_s + self.delay_s, self._deliver, number)
+        def chunk(finished: bool) -> None:
+            self.loop.call_at(self.loop.time() + self.delay_s, hear, finished)
 
-    def _deliver(self, number: int) -> None:
-        tokens = int(self.requests.input_tokens[number]), int(self.requests.output_tokens[number])
-        answer = Timed(number, Generation("completion", *tokens), self)
-        self.replicas[int(self.requests.replica[number])].submit(answer)
-
-    def received(self, answer: Timed, finished: bool) -> None:
-        at_s = self.loop.time() + self.delay_s
-        if np.isnan(self.requests.first_s[answer.request]):
-            self.requests.first_s[answer.request] = at_s
-        if finished:
-            self.requests.done_s[answer.request] = at_s
-            self.requests.status[answer.request] = DONE
-            if self.closed:
-                lane = int(self.requests.lane[answer.request])
-                self.loop.call_at(at_s, self._send, lane)
+        answer = Heard(Generation("completion", input_tokens, output_tokens), chunk)
+        arrives_s = self.loop.time() + self.delay_s
+        self.loop.call_at(arrives_s, self.replicas[replica].submit, answer)

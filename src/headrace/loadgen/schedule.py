@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
+from collections import Counter
 from enum import IntEnum
 from itertools import accumulate
 
@@ -31,16 +32,20 @@ def spread_lengths(table: list[int], slots: int, seed: int) -> list[int]:
     `table` holds equally likely lengths. A stream that is looked at in a steady state is a long
     one as often as long ones take up time, and anywhere between its start and its end. Both are
     stratified, then shuffled: streams that start together with these lengths end evenly spread,
-    and the requests that follow keep the fleet in its steady mix of prefill and decode.
+    and the requests that follow keep the fleet in its steady mix of prefill and decode. A length
+    that the table repeats is stratified as one, so that one length is spread the same however
+    often it is there.
     """
     source = random.Random(f"{seed}/spread")
-    sums = list(accumulate(table))
+    counted = sorted(Counter(table).items())
+    sums = list(accumulate(length * count for length, count in counted))
     lengths = []
     for slot in range(slots):
         place = (slot + source.random()) / slots * sums[-1]
-        which = min(len(table) - 1, bisect_right(sums, place))
+        which = min(len(counted) - 1, bisect_right(sums, place))
+        length, count = counted[which]
         before = sums[which - 1] if which else 0
-        lengths.append(1 + min(table[which] - 1, int(place - before)))
+        lengths.append(1 + min(length - 1, int((place - before) / count)))
     source.shuffle(lengths)
     return lengths
 

@@ -51,6 +51,19 @@ class Requests:
         cut = {name: column[: self.sent] for name, column in self.columns().items()}
         return Requests(**cut, sent=self.sent)
 
+    def as_bench_counts(self, duration_s: float) -> NDArray[np.bool_]:
+        """Those that the load generator counts in a closed loop with a window of that length.
+
+        The window begins when the first wave has ended, and what was sent before all of that wave
+        was sent only holds the load. A simulation's own window begins at a whole second after it.
+        """
+        first_wave = np.flatnonzero(self.phase == WARMUP)
+        begin_s = float(self.done_s[first_wave].max(initial=0.0))
+        counted: NDArray[np.bool_] = (self.status == DONE) & (self.done_s >= begin_s)
+        counted &= self.done_s <= begin_s + duration_s
+        counted[: first_wave.max(initial=-1) + 1] = False
+        return counted
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """By name."""
         return {name: value for name, value in vars(self).items() if name != "sent"}
