@@ -65,7 +65,7 @@ class Pair:
     async def beats(self) -> None:
         """What a worker's heartbeat does."""
         while True:
-            self.drain.read()
+            self.drain.beat()
             await asyncio.sleep(0.01)
 
 
@@ -245,3 +245,69 @@ def test_malformed_responses_end_through_sockets_as_they_do_without() -> None:
             assert await one(packets) == (told.ends, (stream.status, len(stream.gaps))), packets
 
     uvloop.run(run())
+
+
+class Crowd:
+    """Many streams of one drain, and the servers' ends of their connections."""
+
+    def __init__(self) -> None:
+        self.told = Told(chat=False)
+        self.drain = Drain(self.told)
+        self.streams: list[Stream] = []
+        self.servers: list[socket.socket] = []
+
+    async def fill(self, count: int) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=count) as listener:
+            for _ in range(count):
+                stream = Stream(self.told)
+                await self.drain.connect(socket.AF_INET, listener.getsockname(), stream)
+                self.streams.append(stream)
+                self.servers.append(listener.accept()[0])
+                stream.send(request(), b"?")
+
+    async def say(self, piece: bytes, until_s: float) -> None:
+        """One piece to each stream, evenly until then; beats as a worker does."""
+        began_s = time.perf_counter()
+        for place, server in enumerate(self.servers):
+            server.send(piece)
+            due_s = began_s + (until_s - began_s) * (place + 1) / len(self.servers)
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            if place % 25 == 0:
+                self.drain.beat()
+
+    async def leave(self) -> None:
+        for stream in self.streams:
+            stream.close()
+        await asyncio.sleep(0)
+        self.drain.close()
+        for server in self.servers:
+            server.close()
+
+
+def test_under_a_heavy_load_it_rests_and_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "FEWEST", 4)
+
+    async def run() -> list[float]:
+        crowd = Crowd()
+        await crowd.fill(100)
+        await crowd.say(ANSWER[0] + ANSWER[1], time.perf_counter() + 0.1)
+        for _ in range(TOKENS - 1):
+            await crowd.say(ANSWER[2], time.perf_counter() + 0.1)
+        assert crowd.drain._resting
+        for _ in range(60):
+            crowd.drain.beat()
+        assert not crowd.drain._resting
+        for server in crowd.servers:  # the event loop tells of them again
+            server.send(b"".join(ANSWER[TOKENS + 1 :]))
+        async with asyncio.timeout(20):
+            while crowd.told.freed < 100:
+                await asyncio.sleep(0.001)
+        assert crowd.told.ends == [End.OK] * 100
+        assert crowd.told.untimed == 0
+        gaps = [gap for stream in crowd.streams for gap in stream.gaps]
+        await crowd.leave()
+        return gaps
+
+    gaps = uvloop.run(run())
+    assert len(gaps) == 100 * (TOKENS - 1)
+    assert sorted(gaps)[len(gaps) // 2] > 0.09

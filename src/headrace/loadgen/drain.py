@@ -1,7 +1,9 @@
 """Reads all plain connections of a worker in batches: one epoll set inside the event loop's own.
 
 An event loop calls back for every packet. This takes in what is there in one go, each chunk at the
-time at which the kernel received it (see stamps). TLS stays with the event loop, which has it.
+time at which the kernel received it (see stamps). Since that is known, nothing has to be read at
+once: under a heavy load it rests between two batches, which saves most of the wake-ups. TLS stays
+with the event loop, which has it.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+from socket import IPPROTO_TCP
 from time import perf_counter
 
 from headrace.loadgen import stamps
 from headrace.loadgen.client import Owner, Stream
 from headrace.loadgen.stamps import ROOM, seconds
+from headrace.timers import Timers
 
 MOST = 512
 """Connections that are read in one go; then the loop's timers and writers have their turn."""
@@ -22,20 +26,35 @@ VAGUE_S = 0.011
 """A chunk is vague when its arrival is not known to within this; just over a heartbeat."""
 LAZY_S = 0.042
 """After a longer silence the kernel's timer (40 ms) has acknowledged the packet before."""
+REST_S = 0.002
+"""From one batch to the next under a heavy load."""
+FEWEST, SHARE = 80, 0.6
+"""Lines with something to read in a heartbeat (10 ms) that make a load heavy: at least so many, so
+that a rest saves wake-ups, and at most this share of all. Then a line's chunks are 8 rests apart on
+average, and two of them are seldom read as one.
+"""
+SMOOTH = 8
+"""In how many heartbeats the load is averaged."""
+QUICKACK = getattr(socket, "TCP_QUICKACK", 0)
 HERE = hasattr(select, "epoll")
+IN = select.EPOLLIN if HERE else 0
 
 
 class Line:
     """One connection that the drain reads: what asyncio calls a transport."""
 
-    __slots__ = ("_drain", "_unsent", "_waits", "closed", "delay_ack", "fd", "recvmsg", "sock")
+    __slots__ = (
+        *("_drain", "_unsent", "_waits", "closed", "delay_ack", "fd", "recvmsg", "sock"),
+        "stream",
+    )
 
-    def __init__(self, drain: Drain, sock: socket.socket) -> None:
+    def __init__(self, drain: Drain, sock: socket.socket, stream: Stream) -> None:
         self._drain = drain
         self._unsent = memoryview(b"")
         self._waits = False
         self.closed = False
         self.sock = sock
+        self.stream = stream
         self.fd = sock.fileno()
         self.recvmsg = sock.recvmsg
         self.delay_ack = sock.setsockopt if sock.family != socket.AF_UNIX else None
@@ -76,9 +95,9 @@ class Line:
         self.closed = True
         if self._waits:
             loop.remove_writer(self.fd)
-        stream = self._drain.forget(self)
+        self._drain.forget(self)
         self.sock.close()
-        loop.call_soon(stream.connection_lost, None)
+        loop.call_soon(self.stream.connection_lost, None)
 
 
 class Drain:
@@ -87,11 +106,15 @@ class Drain:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._epoll = select.epoll()
-        self._lines: dict[int, tuple[Line, Stream]] = {}
+        self._lines: dict[int, Line] = {}
         self._batch = stamps.Batch()
         self._emptied = True
         self._late = False
+        self._came = 0
+        self._pace = 0.0
+        self._resting = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: Timers | None = None
 
     async def connect(self, family: int, address: tuple[str, int] | str, stream: Stream) -> None:
         """Open a connection for the stream. Raises OSError."""
@@ -106,70 +129,110 @@ class Drain:
         except BaseException:
             sock.close()
             raise
-        self._add(loop, Line(self, sock), stream)
+        self._add(loop, Line(self, sock, stream))
 
-    def _add(self, loop: asyncio.AbstractEventLoop, line: Line, stream: Stream) -> None:
+    def _add(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         if self._loop is None:
             self._loop = loop
+            self._timers = Timers(loop)
             loop.add_reader(self._epoll.fileno(), self.read)
-        self._lines[line.fd] = line, stream
-        stream.connection_made(line)
+        self._lines[line.fd] = line
+        line.stream.connection_made(line)
         self._epoll.register(line.fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
 
-    def forget(self, line: Line) -> Stream:
-        """Read the line no more; returns its stream."""
+    def forget(self, line: Line) -> None:
+        """Read the line no more."""
         self._epoll.unregister(line.fd)
-        return self._lines.pop(line.fd)[1]
+        del self._lines[line.fd]
 
     def close(self) -> None:
         """Read nothing more; the lines have been closed."""
-        if self._loop is not None:
+        if self._loop is not None and self._timers is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._loop = None
+            self._timers.close()
         self._epoll.close()
 
     # --- reading
 
-    def read(self) -> None:
-        """Take in what has come. Also called at every heartbeat, so that what a batch meets is
-        known to have come since the last beat even where nothing came for long.
+    def beat(self) -> None:
+        """To be called every 10 ms: reads, so that what a batch meets is known to have come since
+        the last beat even where nothing came for long, and rests or not by how much came.
         """
-        self._batch.next(emptied=self._emptied)
-        self._late = self._batch.now_s - self._batch.after_s > VAGUE_S
+        self.read()
+        came, self._came = self._came, 0
+        self._pace += (came - self._pace) / SMOOTH
+        heavy = FEWEST <= self._pace <= SHARE * len(self._lines)
+        if heavy is not self._resting and self._loop is not None:
+            self._resting = heavy
+            if heavy:
+                self._loop.remove_reader(self._epoll.fileno())
+                self._rested()
+            else:
+                self._loop.add_reader(self._epoll.fileno(), self.read)
+
+    def _rested(self) -> None:
+        """Read, and again after a rest, as long as the load is heavy."""
+        if self._resting and self._timers is not None:
+            self.read()
+            rest_s = REST_S if self._emptied else 0.0
+            self._timers.call_at(perf_counter() + rest_s, self._rested)
+
+    def read(self) -> None:
+        """Take in what has come."""
+        batch, lines = self._batch, self._lines
+        batch.next(emptied=self._emptied)
+        self._late = batch.now_s - batch.after_s > VAGUE_S
+        sure = batch.true and not self._late
         ready = self._epoll.poll(0, MOST)
         self._emptied = len(ready) < MOST
-        lines = self._lines
+        self._came += len(ready)
+        # Every function called here is called for every chunk of a million a second: few are.
         for fd, events in ready:
-            found = lines.get(fd)
-            if found is not None:
-                self._read(*found, events)
+            line = lines.get(fd)
+            if line is None:
+                continue
+            stream = line.stream
+            gaps = stream.gaps
+            if gaps and gaps[-1] > LAZY_S and line.delay_ack is not None:
+                line.delay_ack(IPPROTO_TCP, QUICKACK, 0)
+            try:
+                data, told, _, _ = line.recvmsg(READ_BYTES, ROOM)
+            except OSError as error:
+                _failed(line, error)
+                continue
+            if sure and told:
+                whole, nanos = seconds(told[0][2])
+                at_s = whole + nanos * 1e-9 + batch.offset_s
+                if batch.after_s <= at_s <= batch.now_s and data:
+                    stream.received(data, at_s)
+                else:
+                    self._take(line, data, told)
+            else:
+                self._take(line, data, told)
+            if events != IN or len(data) == READ_BYTES:
+                self._read_on(line)
 
-    def _read(self, line: Line, stream: Stream, events: int) -> None:
-        """Read one line until it is empty: a short read says so, unless its end has come too."""
-        gaps = stream.gaps
-        if gaps and gaps[-1] > LAZY_S and line.delay_ack is not None:
-            line.delay_ack(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    def _read_on(self, line: Line) -> None:
+        """Read until nothing is left: after a read that filled its buffer, or at a line's end."""
         while not line.closed:
             try:
                 data, told, _, _ = line.recvmsg(READ_BYTES, ROOM)
-            except BlockingIOError:
+            except OSError as error:
+                _failed(line, error)
                 return
-            except OSError:
-                data = b""
-            if not data:
-                line.abort()
-                return
-            self._take(stream, data, told)
-            if events == select.EPOLLIN and len(data) < READ_BYTES:
-                return
+            self._take(line, data, told)
 
-    def _take(self, stream: Stream, data: bytes, told: list[tuple[int, int, bytes]]) -> None:
-        """Hand the data to its stream, as of when the last of it came."""
-        batch = self._batch
+    def _take(self, line: Line, data: bytes, told: list[tuple[int, int, bytes]]) -> None:
+        """Hand the data to its stream, as of when the last of it came; none is the line's end."""
+        batch, stream = self._batch, line.stream
+        if not data:
+            line.abort()
+            return
         if told and batch.true:
             whole, nanos = seconds(told[0][2])
             at_s = whole + nanos * 1e-9 + batch.offset_s
-            if batch.after_s <= at_s <= batch.now_s or batch.possible(at_s):
+            if batch.possible(at_s):
                 if self._late:
                     self._count(stream, data, at_s, timed=True)
                 else:
@@ -191,3 +254,9 @@ class Drain:
             owner.untimed += brought
         if self._late:
             owner.vague += max(0, len(gaps) - had - began) if timed else brought
+
+
+def _failed(line: Line, error: OSError) -> None:
+    """A read failed: there was nothing, or there is no connection any more."""
+    if not isinstance(error, BlockingIOError):
+        line.abort()

@@ -245,7 +245,7 @@ class Driver(ABC):
         would make the chunks wait that come meanwhile.
         """
         if self._drain is not None:
-            self._drain.read()
+            self._drain.beat()
         now = perf_counter()
         if not self._unswept:
             self._unswept = list(self._streams)
