@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from headrace.loadgen.closed import ClosedLoop
 from headrace.loadgen.driver import Driver
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.failure import End, end_name
+from headrace.loadgen.fast.quick import CompiledQuick
 from headrace.loadgen.head import request_heads
+from headrace.loadgen.lending import Quick
 from headrace.loadgen.open import OpenLoop
 from headrace.loadgen.records import Records, load_records
 from headrace.loadgen.schedule import Phase
@@ -25,6 +29,13 @@ from headrace.loadgen.trail import Trail
 from tests.loadgen import paced
 
 pytestmark = pytest.mark.integration
+READERS: dict[str, Callable[[], Quick | None]] = {"python": lambda: None, "compiled": CompiledQuick}
+reader = READERS["python"]
+
+
+@pytest.fixture(autouse=True, params=READERS)
+def _each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "reader", READERS[request.param])
 
 
 def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Records:
@@ -41,7 +52,7 @@ def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Re
             trail = Trail(folder, 0)
             kind = OpenLoop if spec.request_rate else ClosedLoop
             start_s = time.perf_counter()
-            await until_over(kind(job, trail, request_heads(job, None)), start_s)
+            await until_over(kind(job, trail, request_heads(job, None), reader()), start_s)
             trail.close()
         return start_s
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import random
 import socket
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ from headrace.loadgen import drain as draining
 from headrace.loadgen import stamps
 from headrace.loadgen.client import Stream
 from headrace.loadgen.drain import Drain
+from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End
+from headrace.loadgen.fast.quick import CompiledQuick
+from headrace.loadgen.lending import Quick, make_quick
 from headrace.loadgen.schedule import Phase
+from headrace.loadgen.share import make_jobs
 from headrace.loadgen.source import Ask
+from headrace.loadgen.spec import make_spec
 from tests.loadgen.test_client import STREAM, answered
 from tests.loadgen.test_fuzz import TEXT, TOKENS, Told, answer, good, response
 
@@ -31,12 +37,21 @@ def request() -> Request:
     return Request(Phase.MEASURED, Ask(None, 0, 3, TOKENS), 0, 0.0, None)  # type: ignore[arg-type]
 
 
+READERS: dict[str, Callable[[], Quick | None]] = {"python": lambda: None, "compiled": CompiledQuick}
+reader = READERS["python"]
+
+
+@pytest.fixture(autouse=True, params=READERS)
+def _each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "reader", READERS[request.param])
+
+
 class Pair:
     """A stream that the drain reads, and the server's end of its connection."""
 
     def __init__(self) -> None:
         self.told = Told(chat=False)
-        self.drain = Drain(self.told)
+        self.drain = Drain(self.told, reader())
         self.stream = Stream(self.told)
 
     async def connected(self, path: str = "") -> socket.socket:
@@ -252,7 +267,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.told = Told(chat=False)
-        self.drain = Drain(self.told)
+        self.drain = Drain(self.told, reader())
         self.streams: list[Stream] = []
         self.servers: list[socket.socket] = []
 
@@ -311,3 +326,56 @@ def test_under_a_heavy_load_it_rests_and_tells_the_same(monkeypatch: pytest.Monk
     gaps = uvloop.run(run())
     assert len(gaps) == 100 * (TOKENS - 1)
     assert sorted(gaps)[len(gaps) // 2] > 0.09
+
+
+def test_lent_lines_are_read_without_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    received = Stream.received
+
+    def noting(stream: Stream, data: bytes, now: float) -> None:
+        seen.append(data)
+        received(stream, data, now)
+
+    monkeypatch.setattr(Stream, "received", noting)
+
+    async def run() -> tuple[list[float], Told]:
+        crowd = Crowd()
+        await crowd.fill(1)
+        for piece in (ANSWER[0] + ANSWER[1], *ANSWER[2:]):
+            await crowd.say(piece, time.perf_counter() + 0.05)
+        async with asyncio.timeout(20):
+            while not crowd.told.freed:
+                await asyncio.sleep(0.001)
+        await crowd.leave()
+        return list(crowd.streams[0].gaps), crowd.told
+
+    gaps, told = uvloop.run(run())
+    assert told.ends == [End.OK]
+    assert told.chunks == TOKENS + 2
+    assert len(gaps) == TOKENS - 1
+    assert min(gaps) > 0.02
+    usual = sum(data == ANSWER[1] for data in seen)
+    assert usual == (TOKENS - 1 if reader is READERS["python"] else 0)
+
+
+def test_compiled_code_reads_where_it_is_worth_its_second(tmp_path: Path) -> None:
+    def has(workers: int = 1, **arrivals: Any) -> bool:
+        told = {"model": "m", "input_tokens": 4, "output_tokens": 4, "duration_s": 1}
+        spec = make_spec(urls=["x"], processes=workers, **told, **arrivals)
+        endpoint = Endpoint("127.0.0.1", 1, False, "", "127.0.0.1")
+        return make_quick(make_jobs(spec, [endpoint], tmp_path)[0]) is not None
+
+    assert [has(concurrency=n) for n in (255, 256)] == [False, True]
+    assert [has(2, concurrency=n) for n in (511, 512)] == [False, True]
+    assert [has(request_rate=rate) for rate in (19.0, 20.0)] == [False, True]
+    assert has(request_rate=1.0, request_rate_to=50.0)
+
+
+def test_python_reads_where_nothing_can_be_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.loadgen.fast.quick", None)
+    told = {"model": "m", "input_tokens": 4, "output_tokens": 4, "duration_s": 1}
+    spec = make_spec(urls=["x"], concurrency=1000, **told)
+    endpoint = Endpoint("127.0.0.1", 1, False, "", "127.0.0.1")
+    assert make_quick(make_jobs(spec, [endpoint], tmp_path)[0]) is None

@@ -190,3 +190,14 @@ def test_the_short_cut_reads_what_the_long_way_reads() -> None:
         many, several = answer(joined, chat=chat)
         assert one.ends == many.ends, packets
         assert len(short.gaps) == len(several.gaps), packets
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_carriage_return_ends_a_line_on_every_way(chat: bool) -> None:
+    """JSON takes it for a blank, the event stream for the end of the event's line."""
+    token = DELTA if chat else TEXT
+    odd = token.replace(b'{"index"', b'{\r"index"')
+    packets = [*good(token)[:2], *(b"%x\r\n%b\r\n" % (len(event), event) for event in (odd, odd))]
+    split = [half for packet in packets for half in (packet[:1], packet[1:])]
+    for way in (packets, split, [*packets[:2], b"".join(packets[2:])]):
+        assert answer(way, chat=chat)[0].ends == [End.BAD_JSON], way

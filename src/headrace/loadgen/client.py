@@ -128,8 +128,15 @@ class Stream(Exchange, asyncio.Protocol):
         self.sent_s = self.heard_s = perf_counter()
         transport.write(data)
 
+    def settle(self) -> None:
+        """Have all figures up to now: compiled code keeps those of a line that is lent to it."""
+        settle = getattr(self._transport, "settle", None)
+        if settle is not None:
+            settle()
+
     def fail(self, end: End) -> None:
         """End the request in flight, if any, and drop the connection."""
+        self.settle()
         self.finish(end)
         self.close()
         self._release()
@@ -146,6 +153,11 @@ class Stream(Exchange, asyncio.Protocol):
         """The connection can take its first request."""
         self._transport = cast("Transport", transport)
         self.usable = True
+
+    @property
+    def plain_between(self) -> bool:
+        """Whether what comes next is most likely one chunk that brings one more token."""
+        return self.plain and self._short
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Whatever is in flight ends here, unless it can go on a new connection."""
@@ -188,6 +200,7 @@ class Stream(Exchange, asyncio.Protocol):
             if (
                 data.startswith(opening)
                 and data.find(b"\n", start) == size - 4
+                and data.find(b"\r", start) == size - 2
                 and data.endswith(TAIL)
             ):
                 self._owner.chunks += 1
@@ -213,6 +226,7 @@ class Stream(Exchange, asyncio.Protocol):
             if (
                 not data.startswith(b"data: ", head + 2)
                 or data.find(b"\n", head + 8) != end - 2
+                or data.find(b"\r", head + 8) != end
                 or not data.startswith(TAIL, end - 2)
             ):
                 break

@@ -10,6 +10,7 @@ from headrace.loadgen.driver import Driver
 from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End
 from headrace.loadgen.job import Job
+from headrace.loadgen.lending import Quick
 from headrace.loadgen.schedule import Phase, Quota, share, spread_lengths
 from headrace.loadgen.source import Ask
 from headrace.loadgen.trail import Trail
@@ -48,11 +49,13 @@ class ClosedLoop(Driver):
     request in flight.
     """
 
-    def __init__(self, job: Job, trail: Trail, heads: list[bytes]) -> None:
+    def __init__(
+        self, job: Job, trail: Trail, heads: list[bytes], quick: Quick | None = None
+    ) -> None:
         assert job.arrivals.concurrency is not None
         asked = job.requests
         mine = None if asked is None else share(asked, job.index, job.workers)
-        super().__init__(job, trail, Quota(mine, fill=job.spread), heads)
+        super().__init__(job, trail, Quota(mine, fill=job.spread), heads, quick)
         self._lanes = _lanes(job, job.arrivals.concurrency)
         self.warm_left = len(self._lanes) if job.spread else 0
         self._unsent = deque(self._lanes)

@@ -16,16 +16,13 @@ from time import perf_counter
 
 from headrace.loadgen import stamps
 from headrace.loadgen.client import Owner, Stream
+from headrace.loadgen.lending import LAZY_S, MOST, Quick
 from headrace.loadgen.stamps import ROOM, seconds
 from headrace.timers import Timers
 
-MOST = 512
-"""Connections that are read in one go; then the loop's timers and writers have their turn."""
 READ_BYTES = 1 << 14
 VAGUE_S = 0.011
 """A chunk is vague when its arrival is not known to within this; just over a heartbeat."""
-LAZY_S = 0.042
-"""After a longer silence the kernel's timer (40 ms) has acknowledged the packet before."""
 REST_S = 0.002
 """From one batch to the next under a heavy load."""
 FEWEST, SHARE = 80, 0.6
@@ -44,7 +41,7 @@ class Line:
     """One connection that the drain reads: what asyncio calls a transport."""
 
     __slots__ = (
-        *("_drain", "_unsent", "_waits", "closed", "delay_ack", "fd", "recvmsg", "sock"),
+        *("_drain", "_unsent", "_waits", "closed", "fd", "recvmsg", "sock", "stamped"),
         "stream",
     )
 
@@ -57,7 +54,7 @@ class Line:
         self.stream = stream
         self.fd = sock.fileno()
         self.recvmsg = sock.recvmsg
-        self.delay_ack = sock.setsockopt if sock.family != socket.AF_UNIX else None
+        self.stamped = sock.family != socket.AF_UNIX
 
     def get_extra_info(self, _: str) -> socket.socket:
         """The socket."""
@@ -87,6 +84,10 @@ class Line:
         else:
             loop.remove_writer(self.fd)
 
+    def settle(self) -> None:
+        """Let the stream know of every chunk that was read."""
+        self._drain.settle(self)
+
     def abort(self) -> None:
         """Close at once; the stream hears of it in the loop's next round."""
         if self.closed:
@@ -103,8 +104,9 @@ class Line:
 class Drain:
     """Reads every line that was added to it, from the loop that the first one was added in."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, quick: Quick | None = None) -> None:
         self._owner = owner
+        self._quick = quick
         self._epoll = select.epoll()
         self._lines: dict[int, Line] = {}
         self._batch = stamps.Batch()
@@ -142,8 +144,15 @@ class Drain:
 
     def forget(self, line: Line) -> None:
         """Read the line no more."""
+        if self._quick is not None:
+            self._quick.give_back(line.fd, line.stream)
         self._epoll.unregister(line.fd)
         del self._lines[line.fd]
+
+    def settle(self, line: Line) -> None:
+        """Let the line's stream know of every chunk that was read."""
+        if self._quick is not None:
+            self._quick.tell(line.fd, line.stream)
 
     def close(self) -> None:
         """Read nothing more; the lines have been closed."""
@@ -180,38 +189,58 @@ class Drain:
 
     def read(self) -> None:
         """Take in what has come."""
-        batch, lines = self._batch, self._lines
-        batch.next(emptied=self._emptied)
-        self._late = batch.now_s - batch.after_s > VAGUE_S
-        sure = batch.true and not self._late
+        self._batch.next(emptied=self._emptied)
+        self._late = self._batch.now_s - self._batch.after_s > VAGUE_S
+        came = self._read_each() if self._quick is None else self._read_quickly(self._quick)
+        self._emptied = came < MOST
+        self._came += came
+
+    def _read_each(self) -> int:
+        """Read the lines that have something; returns how many."""
+        lines = self._lines
         ready = self._epoll.poll(0, MOST)
-        self._emptied = len(ready) < MOST
-        self._came += len(ready)
-        # Every function called here is called for every chunk of a million a second: few are.
         for fd, events in ready:
             line = lines.get(fd)
+            if line is not None:
+                self._meet(line, events)
+        return len(ready)
+
+    def _read_quickly(self, quick: Quick) -> int:
+        """The same; the usual packets of lines that are lent are taken in by compiled code."""
+        for fd, events, data, at_s in quick.read(self._epoll.fileno(), self._batch):
+            line = self._lines.get(fd)
             if line is None:
                 continue
-            stream = line.stream
-            gaps = stream.gaps
-            if gaps and gaps[-1] > LAZY_S and line.delay_ack is not None:
-                line.delay_ack(IPPROTO_TCP, QUICKACK, 0)
-            try:
-                data, told, _, _ = line.recvmsg(READ_BYTES, ROOM)
-            except OSError as error:
-                _failed(line, error)
-                continue
-            if sure and told:
-                whole, nanos = seconds(told[0][2])
-                at_s = whole + nanos * 1e-9 + batch.offset_s
-                if batch.after_s <= at_s <= batch.now_s and data:
-                    stream.received(data, at_s)
-                else:
-                    self._take(line, data, told)
+            quick.give_back(fd, line.stream)
+            if data is None:
+                self._meet(line, events)
             else:
-                self._take(line, data, told)
-            if events != IN or len(data) == READ_BYTES:
-                self._read_on(line)
+                self._take(line, data, at_s)
+                if events != IN or len(data) == quick.room_bytes:
+                    self._read_on(line)
+            if line.stream.plain_between and line.stamped and not line.closed:
+                quick.lend(fd, line.stream)
+        self._owner.chunks += quick.chunks
+        return quick.ready
+
+    def _meet(self, line: Line, events: int) -> None:
+        """Read a line until it is empty: a short read says so, unless its end has come too."""
+        gaps = line.stream.gaps
+        if gaps and gaps[-1] > LAZY_S and line.stamped:
+            line.sock.setsockopt(IPPROTO_TCP, QUICKACK, 0)
+        try:
+            data, told, _, _ = line.recvmsg(READ_BYTES, ROOM)
+        except OSError as error:
+            _failed(line, error)
+            return
+        at_s = self._stamp(told) if told else 0.0
+        batch = self._batch
+        if data and batch.after_s <= at_s <= batch.now_s and batch.true and not self._late:
+            line.stream.received(data, at_s)
+        else:
+            self._take(line, data, at_s)
+        if events != IN or len(data) == READ_BYTES:
+            self._read_on(line)
 
     def _read_on(self, line: Line) -> None:
         """Read until nothing is left: after a read that filled its buffer, or at a line's end."""
@@ -221,24 +250,27 @@ class Drain:
             except OSError as error:
                 _failed(line, error)
                 return
-            self._take(line, data, told)
+            self._take(line, data, self._stamp(told) if told else 0.0)
 
-    def _take(self, line: Line, data: bytes, told: list[tuple[int, int, bytes]]) -> None:
-        """Hand the data to its stream, as of when the last of it came; none is the line's end."""
+    def _stamp(self, told: list[tuple[int, int, bytes]]) -> float:
+        """When the kernel received what was read."""
+        whole, nanos = seconds(told[0][2])
+        at_s: float = whole + nanos * 1e-9 + self._batch.offset_s
+        return at_s
+
+    def _take(self, line: Line, data: bytes, at_s: float) -> None:
+        """Hand the data to its stream, as of when the last of it came (0: not known). None is the
+        line's end.
+        """
         batch, stream = self._batch, line.stream
         if not data:
             line.abort()
-            return
-        if told and batch.true:
-            whole, nanos = seconds(told[0][2])
-            at_s = whole + nanos * 1e-9 + batch.offset_s
-            if batch.possible(at_s):
-                if self._late:
-                    self._count(stream, data, at_s, timed=True)
-                else:
-                    stream.received(data, at_s)
-                return
-        self._count(stream, data, perf_counter(), timed=False)
+        elif not (at_s and batch.true and batch.possible(at_s)):
+            self._count(stream, data, perf_counter(), timed=False)
+        elif self._late:
+            self._count(stream, data, at_s, timed=True)
+        else:
+            stream.received(data, at_s)
 
     def _count(self, stream: Stream, data: bytes, at_s: float, *, timed: bool) -> None:
         """The same, and count the chunks of which it is not known well when they came.

@@ -16,6 +16,7 @@ from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.exchange import Request, Usage
 from headrace.loadgen.failure import End, end_name
 from headrace.loadgen.job import Job
+from headrace.loadgen.lending import Quick
 from headrace.loadgen.live import Field, Page
 from headrace.loadgen.schedule import Phase, Quota
 from headrace.loadgen.source import make_source
@@ -33,7 +34,9 @@ LINGER_S = 1.0
 class Driver(ABC):
     """What closed and open loop share. It is the Owner of its streams."""
 
-    def __init__(self, job: Job, trail: Trail, quota: Quota, heads: list[bytes]) -> None:
+    def __init__(
+        self, job: Job, trail: Trail, quota: Quota, heads: list[bytes], quick: Quick | None = None
+    ) -> None:
         self.job = job
         self.quota = quota
         self.source = make_source(job)
@@ -48,7 +51,7 @@ class Driver(ABC):
         self.timers = Timers(asyncio.get_running_loop())
         self._heads = heads
         self._trail = trail
-        self._drain = Drain(self) if HERE else None
+        self._drain = Drain(self, quick) if HERE else None
         self._streams: set[Stream] = set()
         self._unswept: list[Stream] = []
         self._opening: dict[asyncio.Task[None], Request] = {}
@@ -264,6 +267,7 @@ class Driver(ABC):
 
     def _overdue(self, stream: Stream, request: Request, now: float) -> End | None:
         access = self.job.access
+        stream.settle()
         if now - max(stream.heard_s, stream.last_s) > access.stall_timeout_s:
             return End.STALL if stream.status else End.NO_ANSWER
         if now - stream.sent_s > access.request_timeout_s:

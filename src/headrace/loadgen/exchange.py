@@ -152,25 +152,27 @@ class Exchange:
 
     def usual(self, payload: bytes, now: float) -> None:
         """An event that most likely brings one more token: `event`, in less than half the time."""
-        if self.plain:
-            try:
-                if not payload.isascii():
-                    payload.decode()  # the decoder does not look at text that it skips
-                if self.chat:
-                    chat = read_chat(payload)
-                    token = bool(chat.choices and chat.choices[0].delta.content)
-                    usage = chat.usage
-                else:
-                    text = read_text(payload)
-                    token = bool(text.choices)
-                    usage = text.usage
-                if token and usage is None:
-                    self.gaps.append(now - self.last_s)
-                    self.last_s = now
-                    return
-            except NOT_USUAL:
-                pass
-        self.event(payload, now)
+        if self.plain and self.brings_token(payload):
+            self.gaps.append(now - self.last_s)
+            self.last_s = now
+        else:
+            self.event(payload, now)
+
+    def brings_token(self, payload: bytes) -> bool:
+        """Whether the event of a plain stream is a chunk with one more token, and no usage.
+
+        What it is otherwise, `event` says.
+        """
+        try:
+            if not payload.isascii():
+                payload.decode()  # the decoder does not look at text that it skips
+            if self.chat:
+                chat = read_chat(payload)
+                return chat.usage is None and bool(chat.choices and chat.choices[0].delta.content)
+            text = read_text(payload)
+            return text.usage is None and bool(text.choices)
+        except NOT_USUAL:
+            return False
 
     def take(self, event: Any, now: float) -> None:
         """A parsed event. Raises LookupError, TypeError or AttributeError when it is no chunk."""

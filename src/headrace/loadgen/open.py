@@ -12,6 +12,7 @@ from headrace.loadgen.driver import Driver
 from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End
 from headrace.loadgen.job import Job
+from headrace.loadgen.lending import Quick
 from headrace.loadgen.schedule import Phase, Quota, share
 from headrace.loadgen.source import Ask, Dataset, Source
 from headrace.loadgen.trail import Trail
@@ -24,10 +25,12 @@ class OpenLoop(Driver):
     connection is hidden. How late the client was is a lag sample of its own.
     """
 
-    def __init__(self, job: Job, trail: Trail, heads: list[bytes]) -> None:
+    def __init__(
+        self, job: Job, trail: Trail, heads: list[bytes], quick: Quick | None = None
+    ) -> None:
         asked = job.requests
         mine = None if asked is None else share(asked, job.index, job.workers)
-        super().__init__(job, trail, Quota(mine, fill=job.spread), heads)
+        super().__init__(job, trail, Quota(mine, fill=job.spread), heads, quick)
         self._offsets = arrival_offsets(job, self.source)
         self._idle: list[list[Stream]] = [[] for _ in job.endpoints]
         self._turn = job.index

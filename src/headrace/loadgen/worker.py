@@ -24,6 +24,7 @@ from headrace.loadgen.driver import Driver
 from headrace.loadgen.head import request_heads
 from headrace.loadgen.job import GO, Job, decode
 from headrace.loadgen.lag import Heartbeat
+from headrace.loadgen.lending import make_quick
 from headrace.loadgen.live import Field, Page
 from headrace.loadgen.open import OpenLoop
 from headrace.loadgen.trail import Trail
@@ -40,6 +41,7 @@ class Worker:
         self.page = Page(page_path(job))
         self.page[Field.LEFT] = -1  # unknown: until it is published, nothing is over
         self.trail = Trail(Path(job.folder), job.index)
+        self._quick = make_quick(job)
         self._beats = 0
 
     async def run(self, start_s: float) -> None:
@@ -64,7 +66,7 @@ class Worker:
         name = self.job.access.api_key_env
         heads = request_heads(self.job, os.environ[name].strip() if name else None)
         kind = ClosedLoop if self.job.arrivals.concurrency is not None else OpenLoop
-        return kind(self.job, self.trail, heads)
+        return kind(self.job, self.trail, heads, self._quick)
 
     def _beat(self, driver: Driver) -> None:
         self._beats += 1
@@ -104,8 +106,8 @@ def main() -> None:
     if not line:
         return
     job = decode(line)
-    _settle(job)
     worker = Worker(job)
+    _settle(job)
     worker.page[Field.READY] = 1
     word = lines.readline().split()
     if len(word) == 2 and word[0] == GO:

@@ -1,0 +1,1 @@
+"""The quick way through the usual packets, compiled by numba. Needs the extra."""
