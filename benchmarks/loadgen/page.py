@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 from datetime import UTC, datetime
@@ -22,8 +23,8 @@ OPENING = """# Load generators compared
 
 Written on {today} by `{command}`, one run of each tool, on
 {machine}.
-Every tool has the same processor to itself, the paced server (`benchmarks/paced_server.c`)
-another.
+Every tool runs on the same processor, the paced server (`benchmarks/paced_server.c`) before all
+else on another. Headrace {reader}.
 
 ![Chunks taken in per second of processor time](images/{chart})
 """
@@ -99,6 +100,10 @@ def page(rows: list[Row], bench: Bench, command: str) -> str:
     """The page of the docs."""
     today = datetime.now(UTC).date().isoformat()
     told = {"command": command, "today": today, "machine": machine(), "chart": CHART.name}
+    compiled = importlib.util.find_spec("numba") is not None
+    told["reader"] = (
+        "had numba: compiled code took in the usual chunks" if compiled else "had no numba"
+    )
     parts = [OPENING.format(**told), table(rows, bench), ratios(rows), remarks(rows), CLOSING]
     return "\n".join(part for part in parts if part)
 

@@ -224,8 +224,14 @@ def _read_headrace(folder: Path) -> Reported:
         latency["ttft"]["p99"],
         latency["itl"]["mean"],
         found["throughput"]["output_tok_s"],
-        "valid" if found["valid"] else f"not valid: {'; '.join(found['invalid_reasons'])}",
+        _verdict(found),
     )
+
+
+def _verdict(found: Any) -> str:
+    itl = found["latency_ms"]["itl"]
+    valid = "valid" if found["valid"] else f"not valid: {'; '.join(found['invalid_reasons'])}"
+    return f"{valid} (ITL p50 / p99: {itl['p50']:.1f} / {itl['p99']:.1f} ms)"
 
 
 HEADRACE = Tool("headrace", "", "", _headrace, _read_headrace)
