@@ -2,8 +2,9 @@
  * report. Every stream's first token is due --ttft-us after its request arrived and the k-th token
  * k * --itl-us later, whatever happened before. One thread, epoll, no prompts read, no model. It sleeps
  * between chunks to the microsecond (epoll_pwait2: Linux 5.11, glibc 2.35) and leaves the cores to others.
+ * A nap's least length saves wake-ups, which cost as much as a chunk, and makes it late by half of that.
  *
- * usage: paced_server PORT TTFT_US ITL_US   (port 0: a free one; it is printed)
+ * usage: paced_server PORT TTFT_US ITL_US [NAP_US]   (port 0: a free one; it is printed)
  * GET /stats: {"requests", "open", "open_max", "open_mean" (from the first request to the last chunk),
  * "chunks", "cpu_s" (its own), "late_ms": {"p50", "p99"}} of its own writes.
  */
@@ -46,7 +47,7 @@ typedef struct {
 
 static conn conns[MAX_FD];
 static queue firsts, nexts;
-static int64_t ttft_us, itl_us;
+static int64_t ttft_us, itl_us, nap_us;
 static long requests, open_now, open_max, late[BUCKETS + 1], late_count;
 static int64_t first_us, last_us, counted_us;
 static double open_us; /* integral of open streams over time */
@@ -229,7 +230,7 @@ static int listen_on(int port) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) { fprintf(stderr, "usage: paced_server PORT TTFT_US ITL_US\n"); return 2; }
+    if (argc < 4 || argc > 5) { fprintf(stderr, "usage: paced_server PORT TTFT_US ITL_US [NAP_US]\n"); return 2; }
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -238,6 +239,7 @@ int main(int argc, char **argv) {
     prctl(PR_SET_TIMERSLACK, 1); /* ns: it sleeps until a chunk is due, and never spins */
     ttft_us = atoll(argv[2]);
     itl_us = atoll(argv[3]);
+    nap_us = argc > 4 ? atoll(argv[4]) : 0;
     firsts.ring = calloc(QUEUE, sizeof(event));
     nexts.ring = calloc(QUEUE, sizeof(event));
     const char *data =
@@ -251,6 +253,7 @@ int main(int argc, char **argv) {
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &want);
     for (;;) {
         int64_t wait = emit_due();
+        if (wait > 0 && wait < nap_us) wait = nap_us;
         struct timespec until = {.tv_sec = wait / 1000000, .tv_nsec = wait % 1000000 * 1000};
         int n = epoll_pwait2(poller, got, 512, wait < 0 ? NULL : &until, NULL);
         for (int i = 0; i < n; i++) {
