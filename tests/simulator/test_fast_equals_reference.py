@@ -136,6 +136,14 @@ def test_an_answer_longer_than_sixteen_bits_count():
     assert_same(uniform(long, 1), load, 40.0, Script())
 
 
+@pytest.mark.parametrize("make", [ReferenceFleet, core.FastFleet])
+@pytest.mark.parametrize(("fleets_groups", "loads_groups"), [(3, 0), (0, 3), (3, 5)])
+def test_shared_prefixes_are_the_fleets_and_the_loads(make, fleets_groups, loads_groups):
+    load = Workload(Open(20.0), Shape(10, 20, prefix_groups=loads_groups, prefix_share=0.5))
+    with pytest.raises(ValueError, match="prefix groups"):
+        make(uniform(model(), 1, prefix_groups=fleets_groups), load.requests(5.0))
+
+
 @given(
     st.integers(0, 600), st.integers(0, 10**6), st.integers(0, 8192), st.integers(0, 50),
     st.floats(0, 1e9),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from headrace.simulator.chance import hashed
 from headrace.simulator.requests import Requests
-from headrace.simulator.scenario import Ints
+from headrace.simulator.scenario import Ints, Scenario
+from headrace.simulator.workload import Closed
 
 RING_POINTS = 64
 """Points of each replica on the ring of the affinity policy."""
@@ -66,6 +67,18 @@ class SimulatedFleet(Protocol):
 
     def tally(self) -> Tally:
         """What was done so far."""
+
+
+def check_groups(scenario: Scenario, requests: Requests, closed: Closed | None) -> None:
+    """Raises ValueError where only one of the two has shared prefixes, as with a trace: the table
+    of its requests has no column for them.
+    """
+    talks = closed is not None and closed.talk is not None
+    most = scenario.prefix_groups
+    if (len(requests.group) > 0) != (talks or most > 0):
+        raise ValueError(f"{most} prefix groups, and {len(requests.group)} requests that have one")
+    if not talks and most <= int(requests.group.max(initial=-1)):
+        raise ValueError(f"{most} prefix groups, and requests of group {requests.group.max()}")
 
 
 def ring(replicas: Ints) -> tuple[Ints, Ints]:

@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 
 from headrace.scheduler.sequence import Sequence
-from headrace.simulator.fleet import Tally
+from headrace.simulator.fleet import Tally, check_groups
 from headrace.simulator.replica import Replica
 from headrace.simulator.requests import DONE, FAILED, WARMUP, Requests
 from headrace.simulator.router import NONE, Router
@@ -42,6 +42,7 @@ class ReferenceFleet:
         closed: Closed | None = None,
         warm_lengths: np.ndarray | None = None,
     ) -> None:
+        check_groups(scenario, requests, closed)
         lanes = closed.concurrency if closed else 0
         self.scenario, self.requests, self.closed = scenario, requests, closed
         self.router = Router(scenario, requests, lanes)

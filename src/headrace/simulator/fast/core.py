@@ -16,7 +16,7 @@ from headrace.simulator.fast.state import (
     new_state,
     with_requests,
 )
-from headrace.simulator.fleet import Tally, ring
+from headrace.simulator.fleet import Tally, check_groups, ring
 from headrace.simulator.requests import FAILED, Requests
 from headrace.simulator.scenario import EJECTED, Ints, Scenario
 from headrace.simulator.workload import Closed
@@ -37,6 +37,7 @@ class FastFleet:
             raise ValueError(f"MTP depth {most}: the quick core knows up to {MOST_DRAFTED}")
         if max(most_running(model) for model in scenario.models) >= c.MOST_SEATS:
             raise ValueError(f"the quick core knows up to {c.MOST_SEATS} sequences a replica")
+        check_groups(scenario, requests, closed)
         self.scenario, self.requests = scenario, requests
         warm = np.zeros(0, np.int32) if warm_lengths is None else warm_lengths
         self._state: State = new_state(scenario, requests, closed, warm)
