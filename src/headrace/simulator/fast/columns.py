@@ -15,8 +15,11 @@ SECONDS = 17
 SENT, PLANNED, HEAP, HELD, UNSENT, WARM_LEFT, CLOSED, LANES, POLICY, GATEWAYS = range(10)
 WORKERS, PER_CONNECTION, ATTEMPTS, TRANSFER, GROUPS, CACHED_GROUPS = range(10, 16)
 LIMIT, TALKS, SHARED_TOKENS = 16, 17, 18
-COUNTS = 19
-"""`counts`: counters and settings of the whole fleet."""
+AHEAD, AHEAD_ACCEPTED, AHEAD_STOPPED = 19, 20, 21
+COUNTS = 22
+"""`counts`: counters and settings of the whole fleet. AHEAD is the replica whose step has its
+tokens already though it ends with the next event, or -1; the next two are what `finish.decode` is
+to know of it."""
 
 SEQS, BATCHED, MODEL_LEN, PAGES, PAGE_TOKENS, TOKEN_GROUPS = range(6)
 STATE_PAGES, DRAFTED, INTERVAL = range(6, 9)

@@ -110,6 +110,8 @@ class FastFleet:
         for place in (c.DUE, c.PARTIAL, c.QUEUE_HEAD, c.QUEUE_TAIL):
             row[place] = -1
         s.prefixes[replica] = -1
+        if s.counts[c.AHEAD] == replica:
+            s.counts[c.AHEAD] = -1
         for request in sorted(broken):
             leave_gateway(s, request, replica)
             end(s, request, s.seconds[c.NOW_S], FAILED)

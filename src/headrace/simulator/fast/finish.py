@@ -7,17 +7,24 @@ import numpy as np
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import FIRST, SECOND, WEYL, hashed
 from headrace.simulator.fast.compiling import compiled
+from headrace.simulator.fast.memory import prefetch
 from headrace.simulator.fast.schedule import next_stopped
+
+SEAT_BYTES = 4 * c.OF_SEAT
+"""What `seated` takes for a sequence."""
 
 
 @compiled
-def decode(s, r):
-    """Give each its token and its accepted drafts; returns how many ended, all from which on."""
+def draw(s, r):
+    """Take the tokens of the step off what is left of each; accepted drafts, and how many stopped.
+
+    Nothing but the step's own end looks at `left`, so that this may be done an event ahead.
+    """
     count = s.of[r, c.STEP_DECODING]
     model = s.of[r, c.MODEL_OF]
     drafted = s.limits[model, c.DRAFTED]
     left = s.left[r]
-    produced = count
+    accepted = np.int64(0)
     if drafted == 0:
         stopped = _decode_plain(left, count)
     else:
@@ -28,7 +35,42 @@ def decode(s, r):
             accepted, stopped = _decode_one_drafted(left, count, key, other, first, limits[0])
         else:
             accepted, stopped = _decode_drafted(left, count, key, other, first, drafted, limits)
-        produced += accepted
+    return accepted, np.int64(stopped)
+
+
+@compiled
+def draw_ahead(s, r):
+    """`draw` while another event has its turn. What the step's end will look at is then known, and
+    loaded meanwhile: the seats that stopped, and the prompts and the seat of those that start.
+    """
+    accepted, stopped = draw(s, r)
+    s.counts[c.AHEAD] = r
+    s.counts[c.AHEAD_ACCEPTED] = accepted
+    s.counts[c.AHEAD_STOPPED] = stopped
+    i = np.int64(-1)
+    for _ in range(stopped):
+        i = next_stopped(s.left[r], i + 1, s.left.shape[1])
+        prefetch(s.seated, r, SEAT_BYTES * np.int64(s.seat[r, i]))
+    if s.of[r, c.STEP_PROMPTS] > 0:
+        prefetch(s.asked, s.of[r, c.STEP_HEAD], 0)
+        prefetch(s.seated, r, SEAT_BYTES * np.int64(s.seat[r, s.of[r, c.DECODING]]))
+
+
+@compiled
+def drawn(s, r):
+    """What `draw` gave, or gives now."""
+    if s.counts[c.AHEAD] == r:
+        s.counts[c.AHEAD] = -1
+        return s.counts[c.AHEAD_ACCEPTED], s.counts[c.AHEAD_STOPPED]
+    return draw(s, r)
+
+
+@compiled
+def decode(s, r, accepted, stopped):
+    """Give each its token and its drawn drafts; returns how many ended, all from which on."""
+    count = s.of[r, c.STEP_DECODING]
+    left = s.left[r]
+    produced = count + accepted
     ended, first_stopped = 0, 0
     if stopped > 0:
         first_stopped = next_stopped(left, 0, count)

@@ -9,7 +9,7 @@ import numpy as np
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import below
 from headrace.simulator.fast.compiling import compiled
-from headrace.simulator.fast.finish import decode
+from headrace.simulator.fast.finish import decode, draw_ahead, drawn
 from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
 from headrace.simulator.fast.memory import LINE_BYTES, prefetch
 from headrace.simulator.fast.prefix import find_prefix, keep_context, take_context
@@ -29,7 +29,6 @@ from headrace.simulator.workload import FIRST_TALK
 
 REACHED, REQUESTS_USED_UP, HEAP_FULL = range(3)
 """Why `advance` returns."""
-_SEAT_BYTES = 4 * c.OF_SEAT
 
 
 @compiled
@@ -57,38 +56,44 @@ def advance(s, until_s):
             return REQUESTS_USED_UP
         order = s.heap_order[0]
         s.seconds[c.NOW_S] = event_s
-        _fetch_next(s, pop(s))
-        _happen(s, kind, number, order)
+        if kind == STEP:
+            if s.of[number, c.DUE] != order:  # of a replica that is dead
+                pop(s)
+                continue
+            accepted, stopped = drawn(s, number)
+            _look_ahead(s, pop(s), until_s)
+            _end_step(s, number, accepted, stopped)
+            continue
+        _look_ahead(s, pop(s), until_s)
+        _happen(s, kind, number)
 
 
 @compiled
-def _fetch_next(s, entered):
-    """What the ends of the next steps will read; what happens before may only add to that.
-
-    A replica's figures when its event comes close to the top: they say, when it is at the top, how
-    much of the rest is in use.
+def _look_ahead(s, entered, until_s):
+    """Of the first event's replica the tokens are drawn, before the event that is on has its turn;
+    of the one that came close to the top the figures are loaded, and as many sequences.
     """
+    if s.counts[c.HEAP] == 0:
+        return
+    kind, r = divmod(s.heap_what[0], KIND)
+    used_bytes = np.int64(0)
+    if kind == STEP and s.of[r, c.DUE] == s.heap_order[0]:
+        used_bytes = 2 * (s.of[r, c.DECODING] + 1)
+        if s.counts[c.AHEAD] < 0 and s.heap_s[0] <= until_s:
+            draw_ahead(s, r)
     kind, r = divmod(s.heap_what[entered], KIND)
     if kind == STEP:
         for byte in range(0, 8 * c.OF_STEP, LINE_BYTES):
             prefetch(s.of, r, byte)
         prefetch(s.pace, r, 0)
-    kind, r = divmod(s.heap_what[0], KIND)
-    if s.counts[c.HEAP] == 0 or kind != STEP:
-        return
-    if s.of[r, c.STEP_PROMPTS] > 0:
-        prefetch(s.asked, s.of[r, c.STEP_HEAD], 0)
-    for byte in range(0, 2 * (s.of[r, c.DECODING] + 1), LINE_BYTES):
-        prefetch(s.left, r, byte)
-        prefetch(s.seat, r, byte)
+        for byte in range(0, used_bytes, LINE_BYTES):
+            prefetch(s.left, r, byte)
+            prefetch(s.seat, r, byte)
 
 
 @compiled
-def _happen(s, kind, number, order):
-    if kind == STEP:
-        if s.of[number, c.DUE] == order:
-            _end_step(s, number)
-    elif kind == SEND:
+def _happen(s, kind, number):
+    if kind == SEND:
         _send(s, number)
     elif kind == ROUTE:
         _route(s, number)
@@ -284,17 +289,15 @@ def _begin_step(s, r):
 
 
 @compiled
-def _end_step(s, r):
+def _end_step(s, r, accepted, stopped):
     prompts = s.of[r, c.STEP_PROMPTS]
     prompt_tokens = s.of[r, c.STEP_PROMPT_TOKENS]
     started = prompts
-    if prompts > 0:
-        prefetch(s.seated, r, _SEAT_BYTES * np.int64(s.seat[r, s.of[r, c.DECODING]]))
     if prompts > 0 and s.of[r, c.PARTIAL] == s.of[r, c.STEP_TAIL]:
         started -= 1
     s.of[r, c.STEPS] += 1
     s.of[r, c.PROMPTS] += prompt_tokens
-    ended, first = decode(s, r)
+    ended, first = decode(s, r, accepted, stopped)
     decoding = s.of[r, c.STEP_DECODING]
     out_s = _emitted_s(s, r, decoding + started)
     if ended > 0:

@@ -7,6 +7,7 @@ import numpy as np
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import below, hashed
 from headrace.simulator.fast.compiling import compiled
+from headrace.simulator.fast.memory import prefetch
 from headrace.simulator.router import AFFINITY_KEY
 from headrace.simulator.scenario import EJECTED, EVERY, POLICIES
 from headrace.spec.balance import RESELECTIONS
@@ -19,6 +20,9 @@ CONNECTION, TURN, LEAST = (
 FOREVER = 1 << 62
 MOST_LOOKS = 1 << 20
 """The least of load and look in one number, so that it is found without a jump."""
+FEW_LOOKS = 4
+"""The replicas that the next request looks at follow from how many were drawn: so few of them are
+loaded a request ahead, since one of them gets it."""
 
 
 @compiled
@@ -118,6 +122,9 @@ def _least(s, gateway, role, count):
         replica = listed[below(key, other, first + look, count)]
         load = s.of[replica, c.SEEN] if stale else s.sent_by[gateway, replica]
         best = min(best, load * MOST_LOOKS + look)
+    if looks <= FEW_LOOKS:
+        for look in range(looks, 2 * looks):
+            prefetch(s.of, listed[below(key, other, first + look, count)], 0)
     return listed[below(key, other, first + best % MOST_LOOKS, count)]
 
 
