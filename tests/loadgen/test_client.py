@@ -36,6 +36,7 @@ reader = READERS["python"]
 @pytest.fixture(autouse=True, params=READERS)
 def _each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "reader", READERS[request.param])
+    monkeypatch.setattr("headrace.loadgen.fast.quick.LINES", 8)  # it has to grow
 
 
 def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Records:

@@ -33,6 +33,7 @@ average, and two of them are seldom read as one.
 SMOOTH = 8
 """In how many heartbeats the load is averaged."""
 QUICKACK = getattr(socket, "TCP_QUICKACK", 0)
+NEVER = (1.0, 0.0)
 HERE = hasattr(select, "epoll")
 IN = select.EPOLLIN if HERE else 0
 
@@ -41,7 +42,17 @@ class Line:
     """One connection that the drain reads: what asyncio calls a transport."""
 
     __slots__ = (
-        *("_drain", "_unsent", "_waits", "closed", "fd", "recvmsg", "sock", "stamped"),
+        *(
+            "_drain",
+            "_unsent",
+            "_waits",
+            "closed",
+            "fd",
+            "recvmsg",
+            "setsockopt",
+            "sock",
+            "stamped",
+        ),
         "stream",
     )
 
@@ -54,6 +65,7 @@ class Line:
         self.stream = stream
         self.fd = sock.fileno()
         self.recvmsg = sock.recvmsg
+        self.setsockopt = sock.setsockopt
         self.stamped = sock.family != socket.AF_UNIX
 
     def get_extra_info(self, _: str) -> socket.socket:
@@ -112,6 +124,9 @@ class Drain:
         self._batch = stamps.Batch()
         self._emptied = True
         self._late = False
+        self._offset_s = 0.0
+        self._after_s, self._now_s = NEVER
+        """Of this batch: a stamp between these can be taken as it is."""
         self._came = 0
         self._pace = 0.0
         self._resting = False
@@ -190,7 +205,11 @@ class Drain:
     def read(self) -> None:
         """Take in what has come."""
         self._batch.next(emptied=self._emptied)
-        self._late = self._batch.now_s - self._batch.after_s > VAGUE_S
+        batch = self._batch
+        self._late = batch.now_s - batch.after_s > VAGUE_S
+        self._offset_s = batch.offset_s
+        sure = batch.true and not self._late
+        self._after_s, self._now_s = (batch.after_s, batch.now_s) if sure else NEVER
         came = self._read_each() if self._quick is None else self._read_quickly(self._quick)
         self._emptied = came < MOST
         self._came += came
@@ -225,18 +244,21 @@ class Drain:
 
     def _meet(self, line: Line, events: int) -> None:
         """Read a line until it is empty: a short read says so, unless its end has come too."""
-        gaps = line.stream.gaps
+        stream = line.stream
+        gaps = stream.gaps
         if gaps and gaps[-1] > LAZY_S and line.stamped:
-            line.sock.setsockopt(IPPROTO_TCP, QUICKACK, 0)
+            line.setsockopt(IPPROTO_TCP, QUICKACK, 0)
         try:
             data, told, _, _ = line.recvmsg(READ_BYTES, ROOM)
         except OSError as error:
             _failed(line, error)
             return
-        at_s = self._stamp(told) if told else 0.0
-        batch = self._batch
-        if data and batch.after_s <= at_s <= batch.now_s and batch.true and not self._late:
-            line.stream.received(data, at_s)
+        at_s = 0.0
+        if told:  # as `_stamp`, without the call: this is done for every chunk
+            whole, nanos = seconds(told[0][2])
+            at_s = whole + nanos * 1e-9 + self._offset_s
+        if data and self._after_s <= at_s <= self._now_s:
+            stream.received(data, at_s)
         else:
             self._take(line, data, at_s)
         if events != IN or len(data) == READ_BYTES:

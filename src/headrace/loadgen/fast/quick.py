@@ -50,8 +50,8 @@ class CompiledQuick:
         self._last_gap_s[fd] = stream.gaps[-1] if stream.gaps else 0.0
 
     def tell(self, fd: int, stream: Stream) -> None:
-        """Let the stream have what came."""
-        count = self._counts[fd]
+        """Let the stream have what came; nothing did where the line was never lent."""
+        count = self._counts[fd] if fd < len(self._counts) else 0
         if count:
             stream.gaps.frombytes(self._gaps[fd, :count].tobytes())
             stream.last_s = float(self._last_s[fd])
@@ -60,7 +60,8 @@ class CompiledQuick:
     def give_back(self, fd: int, stream: Stream) -> None:
         """Let it have what came, and its line back."""
         self.tell(fd, stream)
-        self._kinds[fd] = 0
+        if fd < len(self._kinds):
+            self._kinds[fd] = 0
 
     def read(self, poller: int, batch: Batch) -> Iterator[Left]:
         """One batch; yields the lines that are left."""
