@@ -42,7 +42,7 @@ def run(folder: Path, *, ttft_s: float, seed: int, requests: int = 400) -> Path:
     rows["gap_start"] = 7 * np.arange(requests)
     gaps = np.full(7 * requests, 0.01, np.float32)
     ticks = np.array(
-        [[0.0, 0, 0, 2, 0, 0, 0, 0], [at_s.max(), 1.0, 8 * requests, 2, requests, 0, 0, 0]]
+        [[0.0, 0, 0, 2, 0, 0, 0, 0, 0], [at_s.max(), 1.0, 8 * requests, 2, requests, 0, 0, 0, 0]]
     )
     found = Records(rows, np.zeros(requests, np.intp), [gaps], [ticks], [np.zeros((1, 2))])
     window = find_window(found, 0.0, None, float(at_s.max()))

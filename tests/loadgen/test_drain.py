@@ -125,6 +125,21 @@ def test_chunks_that_merged_while_nobody_read_are_vague_but_for_the_last() -> No
     assert (told.untimed, told.vague) == (0, TOKENS - 1)
 
 
+def test_it_is_counted_who_took_the_usual_chunks_in() -> None:
+    async def run() -> Told:
+        async with pair() as (made, server):
+            await made.stamping()
+            for part in ANSWER:
+                server.send(part)
+                await asyncio.sleep(0.02)
+            await until(made.told)
+            return made.told
+
+    told = uvloop.run(run())
+    assert told.ends == [End.OK]
+    assert (told.compiled > 0) is (reader is not READERS["python"])
+
+
 def test_a_chunk_came_when_the_kernel_had_it_however_late_it_is_read() -> None:
     async def run() -> tuple[float, float, float, Told]:
         async with pair() as (made, server):

@@ -35,7 +35,7 @@ def records(*rows: tuple[Phase, End, float, float, float, float]) -> Records:
         row["chunks"], row["gap_start"] = 5, len(gaps)
         if ok and phase is M:
             gaps += [(last - first) / 4] * 4
-    ticks = np.array([[0.0, 0.0, 0, 2, 0, 0, 0, 0], [10.0, 5.0, 1000, 2, 5, 1, 0, 0]])
+    ticks = np.array([[0.0, 0.0, 0, 2, 0, 0, 0, 0, 0], [10.0, 5.0, 1000, 2, 5, 1, 0, 0, 250]])
     lags = np.array([[1.0, 0.001], [5.0, 0.003], [11.0, 9.0]])
     gaps_s = [np.array(gaps, np.float32)]
     return Records(made, np.zeros(len(rows), np.intp), gaps_s, [ticks], [lags])
@@ -129,6 +129,7 @@ def test_the_summary_adds_up() -> None:
     assert made.throughput.total_tok_s == pytest.approx(6.0)
     assert made.usd_per_million_tokens == pytest.approx(1000.0)
     assert made.client.chunks == 500
+    assert made.client.compiled == pytest.approx(0.25)
     assert made.client.cpu_s == pytest.approx(2.5)
     assert made.client.lag_ms.p99 == pytest.approx(3.0)
     assert made.per_replica == {"r1": 2}

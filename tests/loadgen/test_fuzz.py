@@ -37,7 +37,7 @@ class Wire:
 class Told:
     """An owner that counts what it hears."""
 
-    chunks = untimed = vague = 0
+    chunks = untimed = vague = compiled = 0
     simulated = False
     exact = True
 

@@ -47,6 +47,8 @@ class Owner(Protocol):
     """Chunks timed when they were read, because the kernel did not say when they came, and"""
     vague: int
     """those whose time is not known well (see drain)."""
+    compiled: int
+    """Chunks that compiled code took in (see lending)."""
     simulated: bool
     chat: bool
     exact: bool

@@ -240,6 +240,7 @@ class Drain:
             if line.stream.plain_between and line.stamped and not line.closed:
                 quick.lend(fd, line.stream)
         self._owner.chunks += quick.chunks
+        self._owner.compiled += quick.chunks
         return quick.ready
 
     def _meet(self, line: Line, events: int) -> None:

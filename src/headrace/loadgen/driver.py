@@ -42,7 +42,7 @@ class Driver(ABC):
         self.source = make_source(job)
         self.chat = job.traffic.chat
         self.exact = job.traffic.ignore_eos
-        self.chunks = self.untimed = self.vague = 0
+        self.chunks = self.untimed = self.vague = self.compiled = 0
         self.simulated = False
         self.warm_s = 0.0
         self.warm_left = 0

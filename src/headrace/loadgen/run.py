@@ -267,9 +267,9 @@ def _requests(records: Records, window: Window, examples: dict[str, str]) -> Req
 def _client(records: Records, window: Window) -> tuple[Client, list[float]]:
     """What the load generator spent, and each worker's share of a processor in the window."""
     cpu_s = metrics.spent(records, "cpu_s", window)
-    chunks, untimed, vague = (
+    chunks, untimed, vague, compiled = (
         round(sum(metrics.spent(records, field, window)))
-        for field in ("chunks", "untimed", "vague")
+        for field in ("chunks", "untimed", "vague", "compiled")
     )
     client = Client(
         processes=len(cpu_s),
@@ -279,6 +279,7 @@ def _client(records: Records, window: Window) -> tuple[Client, list[float]]:
         lag_ms=metrics.lag(records, window),
         kernel_timed=1 - untimed / chunks if chunks else 0.0,
         vague=vague / chunks if chunks else 0.0,
+        compiled=compiled / chunks if chunks else 0.0,
     )
     span_s = window.duration_s
     return client, [spent / span_s if span_s > 0 else 0.0 for spent in cpu_s]

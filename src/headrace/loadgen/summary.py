@@ -126,6 +126,8 @@ class Client(_Part):
     when they were read."""
     vague: float = 0.0
     """Share of the chunks of which it is not known to 11 ms when they came."""
+    compiled: float = 0.0
+    """Share of the chunks that compiled code took in; plain Python takes the others."""
 
 
 class Goodput(_Part):

@@ -17,7 +17,7 @@ COUNTS = (
 TIMES = (*("scheduled_s", "sent_s", "first_token_s", "first_content_s", "last_token_s", "done_s"),)
 TICK_FIELDS = (
     *("at_s", "cpu_s", "chunks", "running", "completed", "failed"),
-    *("untimed", "vague"),
+    *("untimed", "vague", "compiled"),
 )
 ROWS, GAPS, TICKS, LAGS = "rows", "gaps", "ticks", "lags"
 MISSING = float("nan")

@@ -86,6 +86,7 @@ class Worker:
             driver.failed,
             driver.untimed,
             driver.vague,
+            driver.compiled,
         )
 
     def _leave(self, driver: Driver) -> None:

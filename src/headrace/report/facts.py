@@ -160,6 +160,7 @@ def client(run: RunData) -> list[Fact]:
         Fact("Lag p50", f"{number(c.lag_ms.p50)} ms"),
         Fact("Lag p99", f"{number(c.lag_ms.p99)} ms"),
         Fact("Chunks timed by the kernel", percent(c.kernel_timed)),
+        Fact("Chunks read by compiled code", percent(c.compiled)),
     ]
     if run.summary.goodput:
         good = run.summary.goodput
