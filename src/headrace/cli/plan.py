@@ -234,6 +234,8 @@ def _layout(choice: Choice) -> str:
     layout = choice.layout
     gpus = "1 GPU" if layout.tensor_parallel == 1 else f"{layout.tensor_parallel} GPUs (TP)"
     nodes = "1 node" if layout.nodes == 1 else f"{layout.nodes} nodes"
+    if layout.replicas == 1:
+        return f"1 replica of {gpus} on {nodes}"
     return f"{layout.replicas} replicas of {gpus} each on {nodes}"
 
 
