@@ -6,8 +6,11 @@ import json
 import subprocess
 from typing import Any
 
-BUSY = ("the client was late", "the client was the bottleneck", "the load was not held")
-"""How `headrace.loadgen.validity` begins the reasons that a busy machine alone can give."""
+BUSY = (
+    *("the client was late", "the client was the bottleneck", "the load was not held"),
+    "the simulated engine fell",
+)
+"""How `loadgen.validity` and `loadgen.simulated` begin what a busy machine alone can cause."""
 
 
 def measured(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
