@@ -2,10 +2,8 @@
 
 import asyncio
 import socket
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +15,16 @@ from headrace.loadgen.closed import ClosedLoop
 from headrace.loadgen.driver import Driver
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.failure import End, end_name
-from headrace.loadgen.fast.quick import CompiledQuick
 from headrace.loadgen.head import request_heads
-from headrace.loadgen.lending import Quick
 from headrace.loadgen.open import OpenLoop
 from headrace.loadgen.records import Records, load_records
 from headrace.loadgen.schedule import Phase
 from headrace.loadgen.share import make_jobs
 from headrace.loadgen.spec import make_spec
 from headrace.loadgen.trail import Trail
-from tests.loadgen import paced
+from tests.loadgen import paced, readers
 
-pytestmark = pytest.mark.integration
-READERS: dict[str, Callable[[], Quick | None]] = {"python": lambda: None, "compiled": CompiledQuick}
-reader = READERS["python"]
-
-
-@pytest.fixture(autouse=True, params=READERS)
-def _each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "reader", READERS[request.param])
-    monkeypatch.setattr("headrace.loadgen.fast.quick.LINES", 8)  # it has to grow
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_reader")]
 
 
 def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Records:
@@ -53,7 +41,7 @@ def load(folder: Path, server: paced.Server | None = None, **changes: Any) -> Re
             trail = Trail(folder, 0)
             kind = OpenLoop if spec.request_rate else ClosedLoop
             start_s = time.perf_counter()
-            await until_over(kind(job, trail, request_heads(job, None), reader()), start_s)
+            await until_over(kind(job, trail, request_heads(job, None), readers.reader()), start_s)
             trail.close()
         return start_s
 

@@ -6,7 +6,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,16 @@ from headrace.loadgen.drain import Drain
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End
-from headrace.loadgen.fast.quick import CompiledQuick
-from headrace.loadgen.lending import Quick, make_quick
+from headrace.loadgen.lending import make_quick
 from headrace.loadgen.schedule import Phase
 from headrace.loadgen.share import make_jobs
 from headrace.loadgen.source import Ask
 from headrace.loadgen.spec import make_spec
+from tests.loadgen import readers
 from tests.loadgen.test_client import STREAM, answered
 from tests.loadgen.test_fuzz import TEXT, TOKENS, Told, answer, good, response
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_reader")]
 ANSWER = good(TEXT)
 
 
@@ -37,22 +37,12 @@ def request() -> Request:
     return Request(Phase.MEASURED, Ask(None, 0, 3, TOKENS), 0, 0.0, None)  # type: ignore[arg-type]
 
 
-READERS: dict[str, Callable[[], Quick | None]] = {"python": lambda: None, "compiled": CompiledQuick}
-reader = READERS["python"]
-
-
-@pytest.fixture(autouse=True, params=READERS)
-def _each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "reader", READERS[request.param])
-    monkeypatch.setattr("headrace.loadgen.fast.quick.LINES", 8)  # it has to grow
-
-
 class Pair:
     """A stream that the drain reads, and the server's end of its connection."""
 
     def __init__(self) -> None:
         self.told = Told(chat=False)
-        self.drain = Drain(self.told, reader())
+        self.drain = Drain(self.told, readers.reader())
         self.stream = Stream(self.told)
 
     async def connected(self, path: str = "") -> socket.socket:
@@ -137,7 +127,7 @@ def test_it_is_counted_who_took_the_usual_chunks_in() -> None:
 
     told = uvloop.run(run())
     assert told.ends == [End.OK]
-    assert (told.compiled > 0) is (reader is not READERS["python"])
+    assert (told.compiled > 0) is readers.compiled()
 
 
 def test_a_chunk_came_when_the_kernel_had_it_however_late_it_is_read() -> None:
@@ -283,7 +273,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.told = Told(chat=False)
-        self.drain = Drain(self.told, reader())
+        self.drain = Drain(self.told, readers.reader())
         self.streams: list[Stream] = []
         self.servers: list[socket.socket] = []
 
@@ -371,7 +361,7 @@ def test_lent_lines_are_read_without_python(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(gaps) == TOKENS - 1
     assert min(gaps) > 0.02
     usual = sum(data == ANSWER[1] for data in seen)
-    assert usual == (TOKENS - 1 if reader is READERS["python"] else 0)
+    assert usual == (0 if readers.compiled() else TOKENS - 1)
 
 
 def test_compiled_code_reads_where_it_is_worth_its_second(tmp_path: Path) -> None:
