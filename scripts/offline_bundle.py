@@ -47,14 +47,14 @@ def main() -> int:
     """Make the bundle in a scratch folder, then cut it into OUT."""
     options = parse()
     began = time.monotonic()
-    options.out.mkdir(parents=True, exist_ok=True)
-    if any(options.out.iterdir()):
-        print(f"{options.out} holds files already: name another folder", file=sys.stderr)
-        return 2
     for folder in options.add:
         if not folder.is_dir():
             print(f"--add {folder}: there is no such folder", file=sys.stderr)
             return 2
+    options.out.mkdir(parents=True, exist_ok=True)
+    if any(options.out.iterdir()):
+        print(f"{options.out} holds files already: name another folder", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(dir=options.out.parent) as scratch:
         made = Path(scratch) / "made"
         work = Path(scratch) / "work"

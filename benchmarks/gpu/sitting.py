@@ -100,12 +100,14 @@ def _groups(sitting: dict[str, Any]) -> list[list[dict[str, Any]]]:
 
 def _side_by_side(group: list[dict[str, Any]], options: argparse.Namespace, end_s: float) -> None:
     children: list[subprocess.Popen[bytes]] = []
+    over = threading.Event()
     with ThreadPoolExecutor(len(group)) as lanes:
-        runs = [lanes.submit(_run_one, one, options, end_s, children) for one in group]
         try:
+            runs = [lanes.submit(_run_one, one, options, end_s, children, over) for one in group]
             for run in runs:
                 run.result()
         except KeyboardInterrupt:
+            over.set()
             for child in children:
                 _end(child)
             raise
@@ -116,7 +118,10 @@ def _run_one(
     options: argparse.Namespace,
     end_s: float,
     children: list[subprocess.Popen[bytes]],
+    over: threading.Event,
 ) -> None:
+    if over.wait(one.get("after_s", 0)):
+        return
     left_s = end_s - time.monotonic()
     if left_s < one.get("needs_s", 60):
         say(f"{one['name']}: left out, {left_s:.0f} s are left")
@@ -124,7 +129,7 @@ def _run_one(
     if "unless" in one and any(options.out.glob(f"{one['unless']}/load-*/summary.json")):
         say(f"{one['name']}: left out, there is {one['unless']}")
         return
-    _run_child(one, options, min(left_s, one["limit_s"]), left_s, children)
+    _run_child(one, options, min(left_s, one["limit_s"]), left_s, children, over)
     _sum_up_profile(options.out / one["name"])
 
 
@@ -151,25 +156,33 @@ def _run_child(
     limit_s: float,
     left_s: float,
     children: list[subprocess.Popen[bytes]],
+    over: threading.Event,
 ) -> None:
     """One configuration in a session of its own; nothing of it is left when this returns."""
-    time.sleep(one.get("after_s", 0))
     say(f"{one['name']}: begins, limit {limit_s:.0f} s")
-    command = [sys.executable, __file__, str(options.sitting), str(options.out)]
-    command += ["--only", one["name"], "--limit", str(limit_s), "--left", str(left_s)]
-    command += ["--processes", str(options.processes)]
-    if "command" in one:
-        command = [str(word).format(out=options.out) for word in one["command"]]
+    command = _command(one, options, limit_s, left_s)
     gpus = {"CUDA_VISIBLE_DEVICES": one["gpus"]} if "gpus" in one else {}
     child = subprocess.Popen(command, start_new_session=True, env={**os.environ, **gpus})
     children.append(child)
     try:
-        code = child.wait(limit_s)
+        code = child.wait(0 if over.is_set() else limit_s)
         say(f"{one['name']}: ended with {code}")
     except subprocess.TimeoutExpired:
-        say(f"{one['name']}: at its limit, stopping")
+        why = "interrupted" if over.is_set() else "at its limit"
+        say(f"{one['name']}: {why}, stopping")
     finally:
         _end(child)
+
+
+def _command(
+    one: dict[str, Any], options: argparse.Namespace, limit_s: float, left_s: float
+) -> list[str]:
+    """The configuration's own, or this script for that configuration alone."""
+    if "command" in one:
+        return [str(word).format(out=options.out) for word in one["command"]]
+    command = [sys.executable, __file__, str(options.sitting), str(options.out)]
+    command += ["--only", one["name"], "--limit", str(limit_s), "--left", str(left_s)]
+    return [*command, "--processes", str(options.processes)]
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,19 @@ def test_a_bundle_that_is_cut_off_is_not_unpacked(tmp_path: Path):
     assert "is not whole: copy the bundle there again" in done.stderr
     assert not (tmp_path / "there").exists()
     assert not (tmp_path / "out" / "sitting.log").exists()
+
+
+def test_an_interrupted_sitting_begins_nothing_more(tmp_path: Path):
+    long = {"name": "long", "command": ["sleep", "60"], "limit_s": 90}
+    later = {"name": "later", "command": ["touch", "{out}/touched"], "after_s": 20, "limit_s": 60}
+    path = tmp_path / "sitting.yaml"
+    path.write_text(yaml.safe_dump({"configurations": [[long, later]]}))
+    command = [sys.executable, SITTING, path, tmp_path / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sitting:
+        assert sitting.stdout is not None
+        assert "long: begins" in sitting.stdout.readline()
+        sitting.send_signal(signal.SIGINT)
+        said = sitting.stdout.read()
+    assert sitting.returncode != 0
+    assert "later" not in said
+    assert not (tmp_path / "out" / "touched").exists()
