@@ -32,9 +32,13 @@ def cache_dir(package: Path, name: str) -> Path:
     return home / "headrace" / f"{name}-{digest.hexdigest()[:16]}"
 
 
-def compiled_into(folder: Path, function: Function) -> Function:
-    """The compiled function; its code is kept in the folder."""
-    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    options: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
-    made: Function = numba.njit(forceinline=True, **options)(function)
-    return made
+def compiler(folder: Path) -> Callable[[Function], Function]:
+    """What compiles a function; its code is kept in the folder."""
+
+    def compiled(function: Function) -> Function:
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+        options: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+        made: Function = numba.njit(forceinline=True, **options)(function)
+        return made
+
+    return compiled

@@ -17,7 +17,7 @@ from time import perf_counter
 from headrace.loadgen import stamps
 from headrace.loadgen.client import Owner, Stream
 from headrace.loadgen.lending import LAZY_S, MOST, Quick
-from headrace.loadgen.stamps import ROOM, seconds
+from headrace.loadgen.stamps import NEVER, ROOM, seconds
 from headrace.timers import Timers
 
 READ_BYTES = 1 << 14
@@ -33,7 +33,6 @@ average, and two of them are seldom read as one.
 SMOOTH = 8
 """In how many heartbeats the load is averaged."""
 QUICKACK = getattr(socket, "TCP_QUICKACK", 0)
-NEVER = (1.0, 0.0)
 HERE = hasattr(select, "epoll")
 IN = select.EPOLLIN if HERE else 0
 
@@ -42,18 +41,8 @@ class Line:
     """One connection that the drain reads: what asyncio calls a transport."""
 
     __slots__ = (
-        *(
-            "_drain",
-            "_unsent",
-            "_waits",
-            "closed",
-            "fd",
-            "recvmsg",
-            "setsockopt",
-            "sock",
-            "stamped",
-        ),
-        "stream",
+        *("_drain", "_unsent", "_waits", "closed", "fd", "recvmsg", "setsockopt", "sock"),
+        *("stamped", "stream"),
     )
 
     def __init__(self, drain: Drain, sock: socket.socket, stream: Stream) -> None:
@@ -208,8 +197,7 @@ class Drain:
         batch = self._batch
         self._late = batch.now_s - batch.after_s > VAGUE_S
         self._offset_s = batch.offset_s
-        sure = batch.true and not self._late
-        self._after_s, self._now_s = (batch.after_s, batch.now_s) if sure else NEVER
+        self._after_s, self._now_s = NEVER if self._late else batch.span()
         came = self._read_each() if self._quick is None else self._read_quickly(self._quick)
         self._emptied = came < MOST
         self._came += came
@@ -282,8 +270,8 @@ class Drain:
         return at_s
 
     def _take(self, line: Line, data: bytes, at_s: float) -> None:
-        """Hand the data to its stream, as of when the last of it came (0: not known). None is the
-        line's end.
+        """Hand the data to its stream, as of when the last of it came (0: not known). No data is
+        the line's end.
         """
         batch, stream = self._batch, line.stream
         if not data:

@@ -25,6 +25,9 @@ JUMP_S = 1e-3
 EARLY_S = 5e-3
 """How long a stamped packet may be on its way to its socket."""
 
+NEVER = (1.0, 0.0)
+"""Between these lies nothing."""
+
 seconds = struct.Struct("@qq").unpack
 """A stamp's whole seconds and its nanoseconds."""
 
@@ -76,6 +79,10 @@ class Batch:
                 self.offset_s = (first_s + self.now_s) / 2 - real_s
             if apart_s < CLOSE_S:
                 return
+
+    def span(self) -> tuple[float, float]:
+        """Between these a stamp surely is of this batch."""
+        return (self.after_s, self.now_s) if self.true else NEVER
 
     def possible(self, at_s: float) -> bool:
         """Whether what is read now can have come at that time."""

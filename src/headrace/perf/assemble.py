@@ -37,8 +37,7 @@ def assemble(
 ) -> StepModel:
     """Operators of one replica, with the step's overheads and the engine's host around them."""
     kappa, o, mtp_depth = calibration.kernel_time, operators, config.mtp_depth
-    kernel = calibration.gemm_of(config.linear_backend)
-    grid, gemm_s, head_s = _gemms(o, step, calibration, kernel)
+    grid, gemm_s, head_s = _gemms(o, step, calibration, config.linear_backend)
     launches_s = o.gemms * step.gemm_extra_s + step.moe_launches * o.moe_launch_s
     latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
@@ -68,12 +67,10 @@ def assemble(
 
 
 def _gemms(
-    o: Operators, step: Step, calibration: Calibration, name: str | None
+    o: Operators, step: Step, calibration: Calibration, linear_backend: str
 ) -> tuple[tuple[float, ...], Floats, Floats]:
-    """Numbers of tokens, and seconds there of the layers' GEMMs and of the LM head.
-
-    `name` is the kernel's in `gemm_kernels.toml`; None: the tables' own.
-    """
+    """Numbers of tokens, and seconds there of the layers' GEMMs and of the LM head."""
+    name = calibration.gemm_of(linear_backend)
     if name is not None:
         kernel = load_gemm_kernels()[name]
         moe_s, head_s = (np.interp(kernel.grid, TOKENS, each) for each in (o.moe_s, o.head_s))

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace import compiling
-from headrace.compiling import Function
+from headrace.compiling import cache_dir, compiler
 
-CACHE = compiling.cache_dir(Path(__file__).parent, "loadgen")
-
-
-def compiled(function: Function) -> Function:
-    """The compiled function."""
-    return compiling.compiled_into(CACHE, function)
+compiled = compiler(cache_dir(Path(__file__).parent, "loadgen"))

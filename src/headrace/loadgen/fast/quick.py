@@ -65,7 +65,7 @@ class CompiledQuick:
 
     def read(self, poller: int, batch: Batch) -> Iterator[Left]:
         """One batch; yields the lines that are left."""
-        times = (batch.after_s, batch.now_s, batch.offset_s) if batch.true else (1.0, 0.0, 0.0)
+        times = (*batch.span(), batch.offset_s)
         lines = (self._kinds, self._last_s, self._last_gap_s, self._counts, self._gaps)
         left = (self._whose, self._came_s)
         self.ready, self.chunks, kept = take_in(
