@@ -18,13 +18,11 @@ from headrace.models.load import CATALOG
 MODELS = {
     "qwen35-27b-fp8": "Qwen__Qwen3.5-27B-FP8",
     "qwen35-27b-fp8-rowwise": "headrace__Qwen3.5-27B-FP8-rowwise",
-    "qwen35-27b-fp8-tensor": "headrace__Qwen3.5-27B-FP8-rowwise",
+    "qwen35-27b-fp8-tensor": "headrace__Qwen3.5-27B-FP8-tensor",
     "qwen3-32b-fp8": "Qwen__Qwen3-32B-FP8",
     "qwen3-30b-a3b-fp8": "Qwen__Qwen3-30B-A3B-FP8",
 }
 """Folder, and the packaged config that gives the sizes."""
-PER_TENSOR = {"qwen35-27b-fp8-tensor"}
-"""Folders with one static scale for each matrix and for its input: what cuBLAS multiplies."""
 TOKENS = {
     "image_token_id": 248056,
     "video_token_id": 248057,
@@ -92,14 +90,6 @@ def config(packaged: str) -> dict[str, Any]:
     return {**made, **TOKENS, "text_config": text, "vision_config": vision}
 
 
-def _per_tensor(made: dict[str, Any]) -> dict[str, Any]:
-    """One static scale for each matrix and for its input."""
-    group = made["quantization_config"]["config_groups"]["group_0"]
-    group["weights"] |= {"strategy": "tensor"}
-    group["input_activations"] |= {"strategy": "tensor", "dynamic": False}
-    return made
-
-
 def _by_layer(made: dict[str, Any]) -> dict[str, Any]:
     """vLLM wants the modules that stay in 16 bit by their full names."""
     quantization = made["quantization_config"]
@@ -119,7 +109,6 @@ def main() -> None:
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         made = config(packaged)
-        made = _per_tensor(made) if name in PER_TENSOR else made
         for file, document in (
             ("config.json", made),
             ("preprocessor_config.json", PREPROCESSOR),

@@ -42,6 +42,7 @@ TOTAL = {
     "Qwen/Qwen3.5-27B": 26_895_998_464,
     "Qwen/Qwen3.5-27B-FP8": 26_895_998_464,
     "headrace/Qwen3.5-27B-FP8-rowwise": 26_895_998_464,
+    "headrace/Qwen3.5-27B-FP8-tensor": 26_895_998_464,
     "Qwen/Qwen3.5-35B-A3B": 34_660_610_688,
     "Qwen/Qwen3.5-35B-A3B-FP8": 34_660_610_688,
     # names and model cards: 122 B and 397 B

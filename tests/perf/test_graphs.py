@@ -74,12 +74,47 @@ def test_a_padded_step_takes_as_long_as_a_full_one(model: StepModel) -> None:
 
 def test_launches_hide_behind_long_kernels_and_not_behind_short_ones(model: StepModel) -> None:
     """A short uncovered step takes as long as its launches do, a long one as its kernels."""
-    slow = replace(model, launch_s=0.1, captured=(512.0,), host_s=0.0, mixed_s=0.0)
+    slow = replace(model, launch_s=0.1, piecewise_s=0.0, captured=(512.0,), host_s=0.0, mixed_s=0.0)
     small, large = slow.parts(batch(600)), slow.parts(batch(8192))
     host_s = slow.host_s_per_sequence * 64
     assert sum(small.values()) == pytest.approx(0.1 + host_s)
     assert large["launch"] == 0.0
     assert slow.parts(batch(400))["launch"] == 0.0
+
+
+def test_between_the_pieces_of_graphs_the_host_launches_what_prompts_need(model: StepModel) -> None:
+    """A covered step with a prompt takes what takes longer: its kernels, or the host."""
+    sizes = (64.0, 2048.0, 16384.0)
+    slow = replace(model, piecewise_s=0.5, captured=sizes, host_s=0.0, mixed_s=0.0)
+    assert slow.step_s(batch(1024)) == pytest.approx(0.5, rel=0.06)
+    assert slow.parts(batch(0))["launch"] == slow.parts(batch(16000))["launch"] == 0.0
+
+
+def test_a_slower_host_launches_more_slowly_and_multiplies_as_fast(
+    qwen27b: ModelFacts, h200: Gpu
+) -> None:
+    quick, slow = (
+        step_model(qwen27b, replace(h200, host_time=time), BF16, CONSTANTS) for time in (1.0, 1.5)
+    )
+    assert slow.gemm_s == quick.gemm_s
+    assert slow.state_s_per_sequence == quick.state_s_per_sequence
+    for name in ("host_s", "launch_s", "piecewise_s"):
+        assert getattr(quick, name) > 0
+        assert getattr(slow, name) == pytest.approx(1.5 * getattr(quick, name))
+
+
+def test_16_bit_states_take_longer_beside_prompts_unless_tokens_are_drafted(
+    qwen27b: ModelFacts, h200: Gpu
+) -> None:
+    for changes, longer in (
+        ({}, True),
+        ({"state_dtype": "float32"}, False),
+        ({"mtp_depth": 1}, False),
+    ):
+        model = step_model(qwen27b, h200, config(**changes), CONSTANTS)
+        alone = model.parts(batch(0))["state"]
+        beside = model.parts(batch(1024))["state"] - 1024 * model.prefill_state_s_per_token
+        assert (beside > 1.2 * alone) == longer
 
 
 def config(**changes: object) -> EngineConfig:

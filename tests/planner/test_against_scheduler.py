@@ -144,7 +144,7 @@ def test_they_agree_where_launches_bound_steps_with_one_prompt(
     config: EngineConfig, isl: int, osl: int, concurrency: int, ttft: float | None
 ) -> None:
     """vLLM beside a Hopper GPU: the host is slower than the kernels of a short prompt."""
-    agree("H200", config, isl, osl, concurrency, ttft, rel=0.04)
+    agree("H200", config, isl, osl, concurrency, ttft, rel=0.05)
 
 
 def agree(

@@ -17,7 +17,7 @@ from headrace.spec.load import load_fleet
 
 pytestmark = pytest.mark.compute
 
-BLOCK, ROWS = "Qwen/Qwen3.5-27B-FP8", "headrace/Qwen3.5-27B-FP8-rowwise"
+BLOCK, TENSOR = "Qwen/Qwen3.5-27B-FP8", "headrace/Qwen3.5-27B-FP8-tensor"
 MOE, MOE_4BIT = "Qwen/Qwen3.5-122B-A10B-FP8", "nvidia/Qwen3.5-122B-A10B-NVFP4"
 
 
@@ -38,12 +38,12 @@ def plan(model: str, *others: str, **parts: Any) -> Plan:
 
 
 def test_the_quicker_format_is_chosen_and_served_and_the_risk_is_said() -> None:
-    made = plan(BLOCK, ROWS, "Qwen/Qwen3.5-27B")
-    assert made.fleet.model == made.model == ROWS
-    assert f"serve {ROWS}" in made.chosen.command
+    made = plan(BLOCK, TENSOR, "Qwen/Qwen3.5-27B")
+    assert made.fleet.model == made.model == TENSOR
+    assert f"serve {TENSOR}" in made.chosen.command
     gains = {row.model: row.gain for row in made.checkpoints}
     assert gains[BLOCK] is None
-    assert (gains[ROWS] or 0) > 0 > (gains["Qwen/Qwen3.5-27B"] or 0)
+    assert (gains[TENSOR] or 0) > 0 > (gains["Qwen/Qwen3.5-27B"] or 0)
     assert any("check your own accuracy metric" in line for line in made.chosen.why)
 
 
@@ -93,9 +93,9 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Any) -> None:
 
 
 def test_the_checkpoint_is_the_first_step_of_a_comparison() -> None:
-    base, made = plan(BLOCK), plan(BLOCK, ROWS)
+    base, made = plan(BLOCK), plan(BLOCK, TENSOR)
     grounds = [
-        Ground(load_model(name), load_gpu("H200"), current_constants()) for name in (BLOCK, ROWS)
+        Ground(load_model(name), load_gpu("H200"), current_constants()) for name in (BLOCK, TENSOR)
     ]
     rows = compare(base, made, *grounds)
     assert rows[1].setting == CHECKPOINT

@@ -33,6 +33,17 @@ def test_no_mtp_at_saturation_and_mtp_at_low_concurrency() -> None:
     assert alone.chosen.engine_args["speculative_config"]["num_speculative_tokens"] >= 1
 
 
+def test_a_slow_host_costs_most_where_steps_are_short() -> None:
+    changes = {"workload__concurrency": 64}, {"workload__concurrency": 512}
+    few, many = (
+        plan(**change, hardware__host_time=1.6).chosen.prediction.total_tok_s
+        / plan(**change).chosen.prediction.total_tok_s
+        for change in changes
+    )
+    assert few < many <= 1.0
+    assert few < 0.95
+
+
 def test_the_slo_is_kept_and_costs_throughput() -> None:
     free, bound = plan(), plan(slo__tpot_p99_ms=50)
     assert bound.chosen.prediction.tpot_p99_ms <= 50

@@ -33,6 +33,8 @@ STEP = StepModel(
     host_s_per_sequence=1e-5,
     mixed_s=1e-3,
     launch_s=1e-2,
+    piecewise_s=8e-3,
+    mixed_state=1.4,
     captured=(1.0, 2.0, 4.0, 8.0, 16.0, 24.0),
 )
 

@@ -33,7 +33,7 @@ def calibrate(
         str | None,
         typer.Option(
             help="Constants to fit, by comma; else as many as the rows carry. "
-            "kernel_time, step_s, sequence_s, mixed_s, launch_s, request_s."
+            "kernel_time, step_s, sequence_s, mixed_s, launch_s, piecewise_s, request_s."
         ),
     ] = None,
     model: Annotated[

@@ -22,6 +22,9 @@ class Gpu:
     usd_per_hour: float | None
     compute_capability: tuple[int, int] | None = None
     """CUDA compute capability; None for a CPU."""
+    host_time: float = 1.0
+    """Time that one core of the machine around it takes to launch kernels, over that of the
+    machines that the calibrations were made on."""
 
     @property
     def kind(self) -> Literal["gpu", "cpu"]:

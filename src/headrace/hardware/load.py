@@ -78,9 +78,10 @@ def load_gpu(name: str, catalog: Path | None = None, usd_per_gpu_hour: float | N
 
 
 def load_gpu_of(hardware: Hardware) -> Gpu:
-    """The GPU that a fleet names, from the catalog that it names, at its price."""
+    """The GPU that a fleet names, from the catalog that it names, at its price, in its host."""
     catalog = Path(hardware.catalog) if hardware.catalog else None
-    return load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+    gpu = load_gpu(hardware.gpu, catalog, hardware.usd_per_gpu_hour)
+    return replace(gpu, host_time=hardware.host_time)
 
 
 def load_catalog(path: Path | None = None) -> dict[str, Gpu]:

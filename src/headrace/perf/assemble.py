@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from headrace.hardware.gpu import Gpu
-from headrace.models.facts import ModelFacts
+from headrace.models.facts import STATE_BYTES, ModelFacts
 from headrace.perf.calibration import Calibration
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, Step
@@ -29,7 +29,7 @@ def step_model(
     calibration = constants.calibration_of(
         version, family, gpu.name, facts.weights_dtype, deep_gemm=config.deep_gemm
     )
-    return assemble(operators, config, constants.step, calibration)
+    return assemble(operators, config, constants.step, calibration.on_host(gpu.host_time))
 
 
 def assemble(
@@ -41,6 +41,7 @@ def assemble(
     launches_s = o.gemms * step.gemm_extra_s + step.moe_launches * o.moe_launch_s
     latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
+    two_kernels = mtp_depth == 0 and STATE_BYTES[config.state_dtype] == 2
     return StepModel(
         verified=1 + mtp_depth,
         grid=grid,
@@ -61,7 +62,9 @@ def assemble(
         host_s_per_sequence=calibration.sequence_s,
         mixed_s=calibration.mixed_s,
         launch_s=calibration.launch_s,
+        piecewise_s=calibration.piecewise_s,
         unpadded_gemm=calibration.unpadded_gemm,
+        mixed_state=calibration.mixed_state if two_kernels else 1.0,
         captured=captured_tokens(config),
     )
 

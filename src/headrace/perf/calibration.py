@@ -11,7 +11,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Engine = Literal["vllm", "sglang"]
-NAMES = ("kernel_time", "step_s", "sequence_s", "mixed_s", "launch_s", "request_s")
+OF_HOST = ("step_s", "sequence_s", "mixed_s", "launch_s", "piecewise_s", "draft_launch_s")
+"""The constants that go with the speed of a core of the host."""
+NAMES = (
+    "kernel_time",
+    "step_s",
+    "sequence_s",
+    "mixed_s",
+    "launch_s",
+    "piecewise_s",
+    "request_s",
+)
 """The constants that a fit may change, in the order in which data comes to carry them."""
 UNMEASURED_BAND = 0.30
 """Half-width of the band where neither the GPU nor the weights' format was measured."""
@@ -45,6 +55,13 @@ class Calibration(BaseModel):
     launch_s: float = Field(0.0, ge=0)
     """Host time to launch the kernels of a step that no CUDA graph covers; it overlaps with them,
     so that the longer of both counts."""
+    piecewise_s: float = Field(0.0, ge=0)
+    """The same for a step with prompts that a CUDA graph covers: between the graph's pieces the
+    host launches attention and recurrent state one by one."""
+    mixed_state: float = Field(1.0, ge=1)
+    """Time of the kernel that updates 16-bit states of sequences that decode beside prompts, over
+    that of decoding alone: it does not reach the memory's bandwidth. Where tokens are drafted the
+    same kernel serves both."""
     large_gemm: float | None = Field(None, gt=0)
     """Time of GEMMs from 512 tokens on, of the tables', where a profile says another than
     `constants.toml` does for all engines."""
@@ -82,6 +99,11 @@ class Calibration(BaseModel):
             and weights in (self.weights or (weights,))
             and self.deep_gemm in (None, deep_gemm)
         )
+
+    def on_host(self, host_time: float) -> Calibration:
+        """The same engine in a machine whose cores take so many times as long."""
+        slower = {name: host_time * getattr(self, name) for name in OF_HOST}
+        return self if host_time == 1 else self.model_copy(update=slower)
 
     def gemm_of(self, linear_backend: str) -> str | None:
         """The kernel that a configuration takes; None: the tables' own."""

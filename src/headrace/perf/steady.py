@@ -196,7 +196,8 @@ def _steps(
         return _Step(sum(parts.values()), parts)
 
     mixed = step(tokens)
-    if prompt < tokens and (mixed.parts["launch"] > 0 or _captured(model, decoding, prompt)):
+    one = step(prompt) if prompt < tokens else mixed
+    if prompt < tokens and (one.parts["launch"] > 0 or _captured(model, decoding, prompt)):
         mixed = _by_prompts(step, prompt, tokens, chunks)
     return step(0.0), mixed, share
 

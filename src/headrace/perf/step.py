@@ -37,7 +37,10 @@ class StepModel:
 
     `captured` are the token counts that CUDA graphs were captured for: a step is padded to the
     next one. The kernels of a larger step are launched one by one, which takes the host `launch_s`:
-    the GPU waits for it where it is quicker. Its GEMMs take `unpadded_gemm` times as long.
+    the GPU waits for it where it is quicker. Its GEMMs take `unpadded_gemm` times as long. A step
+    with prompts runs in pieces of graphs: what lies between them (attention, recurrent state) is
+    launched one by one, which takes the host `piecewise_s`. And a sequence that decodes beside
+    prompts takes another kernel for its state, `mixed_state` times as long.
     """
 
     verified: float
@@ -59,7 +62,9 @@ class StepModel:
     host_s_per_sequence: float
     mixed_s: float
     launch_s: float = 0.0
+    piecewise_s: float = 0.0
     unpadded_gemm: float = 1.0
+    mixed_state: float = 1.0
     captured: tuple[float, ...] = ()
 
     @classmethod
@@ -81,14 +86,16 @@ class StepModel:
             "attention": self.attention_s
             + self.attention_s_per_context_token * batch.decode_context_tokens
             + self.prefill_attention_s_per_context_token * batch.prefill_context_tokens,
-            "state": self.state_s_per_sequence * batch.decode_sequences
+            "state": self.state_s_per_sequence
+            * (1 + (self.mixed_state - 1) * mixed)
+            * batch.decode_sequences
             + self.prefill_state_s_per_token * batch.prefill_tokens,
             "elementwise": self.elementwise_s_per_token * tokens,
             "collective": self.collective_s + self.collective_s_per_token * tokens,
             "draft": self.draft_s + self.draft_s_per_sequence * batch.decode_sequences,
         }
         return kernels | {
-            "launch": self._launching_s(tokens, sum(kernels.values())),
+            "launch": self._launching_s(tokens, mixed, sum(kernels.values())),
             "host": self.host_s
             + self.host_s_per_sequence * batch.decode_sequences
             + self.mixed_s * mixed,
@@ -101,9 +108,10 @@ class StepModel:
     def _unpadded(self, tokens: float) -> float:
         return 1.0 if self._covered(tokens) else self.unpadded_gemm
 
-    def _launching_s(self, tokens: float, kernels_s: float) -> float:
-        """What launching the kernels takes longer than running them, without a CUDA graph."""
-        return 0.0 if self._covered(tokens) else max(0.0, self.launch_s - kernels_s)
+    def _launching_s(self, tokens: float, mixed: float, kernels_s: float) -> float:
+        """What launching the kernels outside of CUDA graphs takes longer than running all."""
+        host_s = self.piecewise_s * mixed if self._covered(tokens) else self.launch_s
+        return max(0.0, host_s - kernels_s)
 
     def step_s(self, batch: StepBatch) -> float:
         """Seconds that the step takes."""

@@ -11,6 +11,9 @@ from headrace.planner.evaluate import Candidate, Evaluator, Refusal, trimmed
 
 INDIFFERENCE = 0.01
 """Throughputs this close (as a share) are one: then the plainer configuration is taken."""
+DRAFTING_GAIN = 0.05
+"""What drafting must gain (as a share): its acceptance is an assumption, and whole runs on an H200
+with full memory came out 7 % less in its favour than the model has it (docs/accuracy.md)."""
 REFINEMENT = 8
 """max_num_seqs is refined in steps of eight, as CUDA-graph sizes go."""
 
@@ -48,12 +51,16 @@ def search(evaluator: Evaluator, configs: Iterable[EngineConfig]) -> Searched:
 def choose(feasible: list[Candidate], *, per_paid_gpu: bool = False) -> Candidate:
     """The most tokens per GPU, and among equals the plainest (most exact, fewest parts).
 
+    Drafting is taken only where it gains DRAFTING_GAIN.
+
     `per_paid_gpu` counts the GPUs of the fleet that a layout leaves idle too.
     """
-    speed = [c.total_tok_s if per_paid_gpu else c.total_tok_s_per_gpu for c in feasible]
-    enough = max(speed) * (1 - INDIFFERENCE)
-    equals = [c for c, tok_s in zip(feasible, speed, strict=True) if tok_s >= enough]
-    return min(equals, key=plainness)
+    rated = [(c.total_tok_s if per_paid_gpu else c.total_tok_s_per_gpu, c) for c in feasible]
+    undrafted = max((tok_s for tok_s, c in rated if not c.config.mtp_depth), default=0.0)
+    asked = undrafted * (1 + DRAFTING_GAIN)
+    rated = [(tok_s, c) for tok_s, c in rated if not c.config.mtp_depth or tok_s >= asked]
+    enough = max(tok_s for tok_s, _ in rated) * (1 - INDIFFERENCE)
+    return min((c for tok_s, c in rated if tok_s >= enough), key=plainness)
 
 
 def plainness(candidate: Candidate) -> tuple[float, ...]:

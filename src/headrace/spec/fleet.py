@@ -23,6 +23,11 @@ class Hardware(Part):
     usd_per_gpu_hour: PositiveFloat | None = Field(
         None, description="Price of one GPU for an hour in USD; the catalog's price when left out."
     )
+    host_time: PositiveFloat = Field(
+        1.0,
+        description="How long one core of the machine takes to launch kernels, over the machines "
+        "that calibrations were made on: 1.5 is a host half as slow again.",
+    )
     catalog: str | None = Field(
         None, description="A TOML file whose entries are added to the catalog or override it."
     )

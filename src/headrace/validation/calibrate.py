@@ -26,6 +26,7 @@ SCALE: dict[str, float] = {
     "sequence_s": 20e-6,
     "mixed_s": 8e-3,
     "launch_s": 50e-3,
+    "piecewise_s": 50e-3,
     "request_s": 15e-3,
 }
 """What a unit of each unknown stands for."""

@@ -85,7 +85,8 @@ class Case:
     def predict(self, constants: Constants) -> Predicted:
         """TPOT, TTFT and throughput. Raises LookupError when no calibration covers the engine."""
         calibration = self.calibration(constants)
-        model = assemble(self.operators, self.config, constants.step, calibration)
+        here = calibration.on_host(self.gpu.host_time)
+        model = assemble(self.operators, self.config, constants.step, here)
         batched = self.config.max_num_batched_tokens
         steady = steady_state(model, self.load, self.concurrency, self.running, batched)
         slower = self.slower

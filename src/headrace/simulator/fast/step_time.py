@@ -30,7 +30,9 @@ SCALARS = (
     "host_s_per_sequence",
     "mixed_s",
     "launch_s",
+    "piecewise_s",
     "unpadded_gemm",
+    "mixed_state",
 )
 (
     VERIFIED,
@@ -49,7 +51,9 @@ SCALARS = (
     HOST_SEQUENCE,
     MIXED,
     LAUNCH,
+    PIECEWISE,
     UNPADDED_GEMM,
+    MIXED_STATE,
 ) = range(len(SCALARS))
 """Where each stands in a row of scalars."""
 CURVES = ("grid", "gemm_s", "head_s")
@@ -134,16 +138,18 @@ def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
     sizes = times.captured[model]
     tokens = padded(sizes, decoded + prompt)
     rows = decoded + prompts
+    mixed = prompts / (prompts + 0.05)
     total = interpolated(grid, times.curves[model, 1], points, tokens)
     if tokens > sizes[-1]:
         total *= c[UNPADDED_GEMM]
     total += interpolated(grid, times.curves[model, 2], points, rows) + c[SAMPLE] * rows
     total += c[ATTENTION] + c[ATTENTION_CONTEXT] * context + c[PREFILL_ATTENTION] * prompt_context
-    total += c[STATE] * decoding + c[PREFILL_STATE] * prompt
+    total += c[STATE] * (1 + (c[MIXED_STATE] - 1) * mixed) * decoding
+    total += c[PREFILL_STATE] * prompt
     total += c[ELEMENTWISE] * tokens
     total += c[COLLECTIVE] + c[COLLECTIVE_TOKEN] * tokens
     total += c[DRAFT] + c[DRAFT_SEQUENCE] * decoding
-    if tokens > sizes[-1]:
-        total += max(0.0, c[LAUNCH] - total)
-    total += c[HOST] + c[HOST_SEQUENCE] * decoding + c[MIXED] * (prompts / (prompts + 0.05))
+    launching = c[LAUNCH] if tokens > sizes[-1] else c[PIECEWISE] * mixed
+    total += max(0.0, launching - total)
+    total += c[HOST] + c[HOST_SEQUENCE] * decoding + c[MIXED] * mixed
     return total
