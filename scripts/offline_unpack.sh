@@ -1,4 +1,6 @@
 # Source this on the offline machine: . FOLDER/unpack.sh
+# With FlashInfer in it, an engine that shall use it gets (engine.env of the fleet file)
+#   PYTHONPATH: /opt/headrace/flashinfer:/opt/headrace/flashinfer/nvidia_cutlass_dsl/dsl_packages
 # Unpacks the parts beside it to $HEADRACE_BUNDLE (/opt/headrace) once, lets the machine's Python
 # find vLLM, and puts `headrace` and `vllm` on PATH. Undo: remove the folder and the .pth file.
 bundle=${HEADRACE_BUNDLE:-/opt/headrace}
