@@ -40,7 +40,7 @@ def test_it_writes_a_file_that_plans_read(monkeypatch, capsys, points, tmp_path)
     assert entry.rows == 2
     printed = capsys.readouterr()
     document = json.loads(printed.out)
-    assert document["fitted"][0]["constants"] == ["kernel_time"]
+    assert list(document["fitted"][0]["constants"]) == ["kernel_time"]
     assert "error" in printed.err
     monkeypatch.setenv("HEADRACE_CALIBRATIONS", str(own))
     assert headrace(monkeypatch, "validate", str(points)) == 0

@@ -12,9 +12,11 @@ from headrace.validation.calibrate import calibrate
 from headrace.validation.cells import cases_of
 from headrace.validation.points import load_points
 from headrace.validation.predict import Case, Measured
+from headrace.validation.runs import case_of_run
 
 pytestmark = pytest.mark.compute
 
+RESULTS = Path(__file__).parents[2] / "benchmarks/gpu/results"
 POINTS = Path(__file__).parent.parent / "data" / "points.csv"
 CONSTANTS = load_constants()
 
@@ -53,8 +55,31 @@ def test_two_constants_are_told_apart_by_enough_rows(llama: list[Case]) -> None:
 def test_left_alone_it_fits_as_many_as_the_rows_carry(llama: list[Case]) -> None:
     (few,) = calibrate([slowed(c, 1.2) for c in llama[:2]], CONSTANTS)
     (many,) = calibrate([slowed(c, 1.2) for c in llama], CONSTANTS)
-    assert few.constants == ("kernel_time",)
+    assert list(few.constants) == ["kernel_time"]
     assert len(many.constants) > 2
+    assert "host_time" not in many.constants  # nothing that overlaps with kernels is known there
+
+
+def test_a_slow_host_is_told_from_slow_kernels() -> None:
+    """One real load on an H200, as other loads on a slower machine would have come out."""
+    run = RESULTS / "2026-11-29-2xh200/tensor/load-1024-512-c256"
+    case = case_of_run(run, CONSTANTS, model="headrace/Qwen3.5-27B-FP8-tensor")
+    base = case.calibration(CONSTANTS)
+    there = CONSTANTS.with_calibrations(
+        (base.on_host(1.8).model_copy(update={"kernel_time": 1.2 * base.kernel_time}),)
+    )
+    rows = []
+    for concurrency in (32.0, 128.0, 256.0, 512.0):
+        load = replace(case, id=f"c{concurrency:.0f}", concurrency=concurrency)
+        as_there = load.predict(there)
+        measured = Measured(as_there.tpot_ms, None, as_there.total_tok_s)
+        rows.append(replace(load, measured=measured))
+    (fitted,) = calibrate(rows, CONSTANTS)
+    assert list(fitted.constants) == ["kernel_time", "host_time"]
+    assert fitted.constants["host_time"] == pytest.approx(1.8, rel=0.02)
+    assert fitted.calibration.kernel_time == pytest.approx(1.2 * base.kernel_time, rel=0.02)
+    assert fitted.calibration.piecewise_s == pytest.approx(1.8 * base.piecewise_s, rel=0.02)
+    assert fitted.after < 0.01
 
 
 def test_too_few_rows_are_refused_by_name(llama: list[Case]) -> None:

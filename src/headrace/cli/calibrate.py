@@ -33,7 +33,8 @@ def calibrate(
         str | None,
         typer.Option(
             help="Constants to fit, by comma; else as many as the rows carry. "
-            "kernel_time, step_s, sequence_s, mixed_s, launch_s, piecewise_s, request_s."
+            "kernel_time, host_time (a factor on what follows but the last), step_s, sequence_s, "
+            "mixed_s, launch_s, piecewise_s, request_s."
         ),
     ] = None,
     model: Annotated[
@@ -121,7 +122,7 @@ def _refuse_replacing(
 def _show(fitted: Fitted) -> None:
     """The constants, then every row's errors before and after."""
     calibration = fitted.calibration
-    values = ", ".join(f"{n} {getattr(calibration, n):.4g}" for n in fitted.constants)
+    values = ", ".join(f"{name} {value:.4g}" for name, value in fitted.constants.items())
     console.print(f"[bold]{escape(calibration.name)}[/]: {values}", soft_wrap=True)
     console.print(
         f"mean error {100 * fitted.before:.1f} % before, {100 * fitted.after:.1f} % after; "
@@ -149,7 +150,7 @@ def _percent(error: float | None) -> str:
 def _document(fitted: Fitted) -> dict[str, object]:
     return {
         "calibration": fitted.calibration.model_dump(mode="json"),
-        "constants": list(fitted.constants),
+        "constants": fitted.constants,
         "mean_error_before": fitted.before,
         "mean_error_after": fitted.after,
         "residuals": [

@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 Engine = Literal["vllm", "sglang"]
 OF_HOST = ("step_s", "sequence_s", "mixed_s", "launch_s", "piecewise_s", "draft_launch_s")
 """The constants that go with the speed of a core of the host."""
+HOST_TIME = "host_time"
+"""In a fit: one factor on all constants of the host, `hardware.host_time` by another way."""
 NAMES = (
     "kernel_time",
+    HOST_TIME,
     "step_s",
     "sequence_s",
     "mixed_s",
@@ -22,7 +25,7 @@ NAMES = (
     "piecewise_s",
     "request_s",
 )
-"""The constants that a fit may change, in the order in which data comes to carry them."""
+"""What a fit may change, in the order in which data comes to carry it."""
 UNMEASURED_BAND = 0.30
 """Half-width of the band where neither the GPU nor the weights' format was measured."""
 NEAR_BAND = 0.20
@@ -99,6 +102,14 @@ class Calibration(BaseModel):
             and weights in (self.weights or (weights,))
             and self.deep_gemm in (None, deep_gemm)
         )
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Of NAMES those that rows can carry: where the host's share is known, how fast this
+        host is; elsewhere what it does."""
+        knows_host = self.launch_s > 0 or self.piecewise_s > 0
+        left_out = set(OF_HOST) if knows_host else {HOST_TIME}
+        return tuple(name for name in NAMES if name not in left_out)
 
     def on_host(self, host_time: float) -> Calibration:
         """The same engine in a machine whose cores take so many times as long."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.errors import InputError
-from headrace.perf.calibration import NAMES, Calibration, version_key
+from headrace.perf.calibration import HOST_TIME, Calibration, version_key
 from headrace.perf.constants import Constants
 from headrace.perf.fit import fit, independent, jacobian
 from headrace.perf.gemm import Floats
@@ -22,6 +22,7 @@ from headrace.validation.predict import Case
 
 SCALE: dict[str, float] = {
     "kernel_time": 1.0,
+    HOST_TIME: 1.0,
     "step_s": 1e-3,
     "sequence_s": 20e-6,
     "mixed_s": 8e-3,
@@ -54,7 +55,8 @@ class Fitted:
     """A calibration and how well it explains its rows."""
 
     calibration: Calibration
-    constants: tuple[str, ...]
+    constants: dict[str, float]
+    """What was fitted, and the values found."""
     before: float
     """Mean absolute relative error over all that was measured, before the fit and after."""
     after: float
@@ -93,24 +95,18 @@ def _fit_group(
     base = cases[0].calibration(constants)
     names = wanted or _carried(cases, constants, base)
     _check(key, cases, constants, base, names)
-    return _fitted(key, cases, constants, fitted_to(cases, constants, base, names), names)
-
-
-def fitted_to(
-    cases: list[Case], constants: Constants, base: Calibration, names: tuple[str, ...]
-) -> Calibration:
-    """`base`, which must cover all the cases, with the named constants moved towards them."""
     problem = _Problem(cases, constants, base, names)
-    return problem.at(fit(problem.residuals, problem.start()))
+    found = fit(problem.residuals, problem.start())
+    return _fitted(key, cases, constants, problem.at(found), problem.values(found))
 
 
 def _carried(cases: list[Case], constants: Constants, base: Calibration) -> tuple[str, ...]:
     """The longest run of constants, in their order, that these rows tell apart."""
-    for length in range(len(NAMES), 1, -1):
-        names = NAMES[:length]
+    for length in range(len(base.carried), 1, -1):
+        names = base.carried[:length]
         if _lacking(cases, constants, base, names) is None:
             return names
-    return NAMES[:1]
+    return base.carried[:1]
 
 
 def _check(
@@ -154,13 +150,17 @@ class _Problem:
         self.cases, self.constants, self.base, self.names = cases, constants, base, names
 
     def start(self) -> Floats:
-        values = [getattr(self.base, name) / SCALE[name] for name in self.names]
+        values = [getattr(self.base, name, 1.0) / SCALE[name] for name in self.names]
         return np.array(values, dtype=np.float64)
+
+    def values(self, x: Floats) -> dict[str, float]:
+        """The constants at a point of the search."""
+        return {n: max(SCALE[n] * float(v), 1e-12) for n, v in zip(self.names, x, strict=True)}
 
     def at(self, x: Floats) -> Calibration:
         """The calibration at a point of the search."""
-        values = {n: max(SCALE[n] * float(v), 1e-12) for n, v in zip(self.names, x, strict=True)}
-        return self.base.model_copy(update=values)
+        values = self.values(x)
+        return self.base.on_host(values.pop(HOST_TIME, 1.0)).model_copy(update=values)
 
     def residuals(self, x: Floats) -> Floats:
         moved = _only(self.constants, self.at(x))
@@ -191,7 +191,7 @@ def _fitted(
     cases: list[Case],
     constants: Constants,
     moved: Calibration,
-    names: tuple[str, ...],
+    found: dict[str, float],
 ) -> Fitted:
     after = _only(constants, moved)
     residuals = tuple(
@@ -210,12 +210,12 @@ def _fitted(
             "band": _band(tpot),
             "rows": len(cases),
             "residual": round(float(np.mean(tpot)), 4) if tpot else None,
-            "source": f"{', '.join(names)} fitted to your rows {_listed(cases)}",
+            "source": f"{', '.join(found)} fitted to your rows {_listed(cases)}",
         }
     )
     return Fitted(
         calibration=calibration,
-        constants=names,
+        constants=found,
         before=_mean([r.before for r in residuals]),
         after=_mean([r.after for r in residuals]),
         residuals=residuals,
