@@ -106,7 +106,8 @@ class Calibration(BaseModel):
     @property
     def carried(self) -> tuple[str, ...]:
         """Of NAMES those that rows can carry: where the host's share is known, how fast this
-        host is; elsewhere what it does."""
+        host is; elsewhere what it does.
+        """
         knows_host = self.launch_s > 0 or self.piecewise_s > 0
         left_out = set(OF_HOST) if knows_host else {HOST_TIME}
         return tuple(name for name in NAMES if name not in left_out)
