@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import timeit
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from headrace import __version__
@@ -26,9 +28,30 @@ def machine(executable: str) -> dict[str, Any]:
         "headrace": __version__,
         "vllm": vllm,
         "python": platform.python_version(),
+        "cpu": _cpu(),
         "cpus": os.cpu_count(),
+        "python_loop_ms": _python_loop_ms(),
         "gpus": _lines(["nvidia-smi", f"--query-gpu={GPU}", "--format=csv"]),
     }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _python_loop_ms() -> float:
+    """A fixed loop on one core, the best of five: kernels outside of CUDA graphs are launched by
+    Python, so that `hardware.host_time` of two machines should differ as this does."""
+    seconds = timeit.repeat(
+        "for i in range(100_000): d[i & 255] = f(i)",
+        "d = {}\ndef f(i, *, scale=3): return (i * scale, i)",
+        number=1,
+        repeat=5,
+    )
+    return round(min(seconds) * 1e3, 3)
 
 
 def _lines(command: list[str]) -> list[str]:
