@@ -66,7 +66,7 @@ def test_four_bits_are_not_chosen_where_nobody_measured_them() -> None:
 def test_measured_four_bits_are_a_choice_like_any_other() -> None:
     """As after `headrace calibrate` of a run with such weights."""
     constants = current_constants()
-    measured = constants.calibration_of("0.33.0", "hybrid_moe", "B200", "nvfp4")
+    measured = constants.calibration_of("0.33.0", load_model(MOE_4BIT), load_gpu("B200"))
     pairs = (*measured.measured, "B200/nvfp4")
     own = measured.model_copy(update={"name": "own", "measured": pairs})
     known = constants.model_copy(update={"calibration": (own, *constants.calibration)})

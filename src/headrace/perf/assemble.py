@@ -25,10 +25,7 @@ def step_model(
 ) -> StepModel:
     """The step time of one replica. Raises LookupError where no calibration covers the engine."""
     operators = count(facts, gpu, config, constants.kernels_of(gpu))
-    version, family = config.version, facts.family
-    calibration = constants.calibration_of(
-        version, family, gpu.name, facts.weights_dtype, deep_gemm=config.deep_gemm
-    )
+    calibration = constants.calibration_of(config.version, facts, gpu, deep_gemm=config.deep_gemm)
     return assemble(operators, config, constants.step, calibration.on_host(gpu.host_time))
 
 

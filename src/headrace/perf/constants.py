@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from headrace.hardware.gpu import Gpu
-from headrace.models.facts import WeightsDtype
+from headrace.models.facts import ModelFacts, WeightsDtype
 from headrace.perf.calibration import Calibration
 
 
@@ -112,18 +112,21 @@ class Constants(_Table):
     def calibration_of(
         self,
         version: str,
-        family: str,
-        gpu: str,
-        weights: str,
+        facts: ModelFacts,
+        gpu: Gpu,
         engine: str = "vllm",
         *,
         deep_gemm: bool = True,
     ) -> Calibration:
-        """The first calibration that covers them. Raises LookupError when none does."""
+        """The first calibration that covers them, not yet `on_host` of that GPU.
+
+        Raises LookupError when none does.
+        """
+        about = facts.family, gpu.name, facts.weights_dtype
         for calibration in self.calibration:
-            if calibration.covers(engine, version, family, gpu, weights, deep_gemm):
+            if calibration.covers(engine, version, *about, deep_gemm):
                 return calibration
-        raise LookupError(f"nothing is calibrated for {engine} {version} and {family} models")
+        raise LookupError(f"nothing is calibrated for {engine} {version} and {about[0]} models")
 
     def override_of(self, engine: str, family: str, weights: str) -> Override | None:
         """The measured correction of the step time, where there is one."""

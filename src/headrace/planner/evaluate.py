@@ -86,13 +86,9 @@ class Evaluator:
     @property
     def calibration(self) -> Calibration:
         """What every prediction rests on. Raises LookupError where none covers the fleet."""
-        facts, engine = self.facts, self.fleet.engine
+        engine = self.fleet.engine
         return self.constants.calibration_of(
-            engine.version,
-            facts.family,
-            self.gpu.name,
-            facts.weights_dtype,
-            **vllm_args.of_environment(engine.env),
+            engine.version, self.facts, self.gpu, **vllm_args.of_environment(engine.env)
         )
 
     def step_model(self, config: EngineConfig) -> StepModel:

@@ -72,14 +72,9 @@ class Case:
 
     def calibration(self, constants: Constants) -> Calibration:
         """The one that covers this case. Raises LookupError when none does."""
-        version, family = self.config.version, self.facts.family
+        version, deep_gemm = self.config.version, self.config.deep_gemm
         return constants.calibration_of(
-            version,
-            family,
-            self.gpu.name,
-            self.facts.weights_dtype,
-            self.engine,
-            deep_gemm=self.config.deep_gemm,
+            version, self.facts, self.gpu, self.engine, deep_gemm=deep_gemm
         )
 
     def predict(self, constants: Constants) -> Predicted:
