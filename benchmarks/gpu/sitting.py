@@ -55,6 +55,9 @@ STOP_S = 45
 """From the first signal to a configuration's group until it is killed: engines end in 30 s."""
 END_S = 20
 """A configuration's loads end this long before its limit, so that results are complete."""
+LONGER = 1.3
+"""A window holds a request by so much, should it take longer than the plan has it: a shorter one is
+not valid, whatever `duration_s` says."""
 PROFILED_STEPS = 24
 SHAPE = ("input_tokens", "output_tokens", "concurrency")
 CACHES = (Path("~/.cache/vllm"), Path("~/.triton"))
@@ -321,6 +324,9 @@ class _Configuration:
         workload = at.plan.fleet.workload.model_copy(update={key: load[key] for key in SHAPE})
         plan = plan_of_load(at.plan, workload, plan_for)
         folder = self.folder / _load_name(load)
+        predicted = plan.chosen.prediction
+        request_s = (predicted.ttft_ms + predicted.tpot_ms * load["output_tokens"]) / 1e3
+        duration_s = max(float(load.get("duration_s", 600)), LONGER * request_s)
         over = threading.Event()
         timer = threading.Timer(self._left_s(), over.set)
         timer.start()
@@ -330,7 +336,7 @@ class _Configuration:
                 at,
                 plan,
                 folder,
-                float(load.get("duration_s", 600)),
+                duration_s,
                 processes=self.options.processes,
                 stop=over,
                 counters=watch,
