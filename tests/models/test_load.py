@@ -156,3 +156,16 @@ def test_layers_that_are_stated_as_none() -> None:
     facts = facts_from({**config, "first_k_dense_replace": 0, "num_nextn_predict_layers": 0}, "m")
     assert facts.mtp_attention is None
     assert {x.name for x in facts.linears}.isdisjoint({"mlp.gate_up", "mlp.down"})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "drawn"),
+    [({"random_weights": "normal, seed 0"}, "normal, seed 0"), ({"total_size": 8}, None)],
+)
+def test_weights_that_were_drawn_say_so_in_their_index(
+    tmp_path: Path, small: dict[str, Any], metadata: dict[str, Any], drawn: str | None
+) -> None:
+    index = {"metadata": metadata, "weight_map": {}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    facts = load_model(str(write(tmp_path, small)))
+    assert facts.random_weights == drawn

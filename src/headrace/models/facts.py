@@ -133,6 +133,8 @@ class ModelFacts:
     vision_parameters: int = 0
     path: str | None = field(default=None, compare=False)
     """The folder that the config came from; None for a packaged one."""
+    random_weights: str | None = field(default=None, compare=False)
+    """How the folder's weights were drawn (`normal, seed 0`), where they are not trained ones."""
 
     @property
     def embedding_parameters(self) -> int:

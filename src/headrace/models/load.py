@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,19 @@ def _from_folder(folder: Path) -> ModelFacts:
     quantization = _parse(apart).get("quantization") if apart.is_file() else None
     path = str(folder.resolve())
     name = folder.resolve().name
-    return count(_read(_Source(_parse(file), name, str(file), path, quantization)))
+    facts = count(_read(_Source(_parse(file), name, str(file), path, quantization)))
+    return replace(facts, random_weights=_random_weights(folder))
+
+
+def _random_weights(folder: Path) -> str | None:
+    """What the weights' index says of itself where `benchmarks/gpu/weights.py` drew them.
+
+    It stands there and not in config.json, so that it comes and goes with the weights.
+    """
+    index = folder / "model.safetensors.index.json"
+    metadata = _parse(index).get("metadata") if index.is_file() else None
+    drawn = metadata.get("random_weights") if isinstance(metadata, dict) else None
+    return str(drawn) if drawn else None
 
 
 def _parse(file: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def make_plan(
         gpu=gpu.name,
         usd_per_gpu_hour=fleet.hardware.usd_per_gpu_hour or gpu.usd_per_hour,
         chosen=choice,
-        stand_ins=stand_ins(choice.engine_args) if fleet.engine.kind == "vllm" else {},
+        stand_ins=_stand_ins(fleet, facts, choice),
         simulation=replica_model(chosen, evaluator).to_json(),
         pareto=[_point(c, facts) for c in pareto(searched.running())],
         rejected=explain.rejected(found.full, searched, facts),
@@ -68,6 +68,12 @@ def make_plan(
         searched=searched.count * (1 + len(others)),
         elapsed_s=time.perf_counter() - began,
     )
+
+
+def _stand_ins(fleet: Fleet, facts: ModelFacts, choice: Choice) -> dict[str, str]:
+    if fleet.engine.kind != "vllm":
+        return {}
+    return stand_ins(choice.engine_args, facts.random_weights)
 
 
 def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:

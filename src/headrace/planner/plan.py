@@ -127,7 +127,7 @@ class Plan(_Part):
     usd_per_gpu_hour: float | None
     chosen: Choice
     stand_ins: dict[str, str] = {}
-    """What will not be real when it runs, by what it replaces: `{"weights": "random"}`."""
+    """What will not be real when it runs, by what it replaces: `{"weights": "random, …"}`."""
     simulation: dict[str, Any]
     """A `ReplicaModel` (perf.replica): what the simulated engine and the simulator run on."""
     pareto: list[ParetoPoint]

@@ -29,11 +29,19 @@ def test_both_become_vllms_own_options_and_are_named():
         "rejection_sample_method": "synthetic",
         "synthetic_acceptance_rates": [0.8, 0.64],
     }
-    assert described(stand_ins(args)) == "weights random; acceptance synthetic (0.8, 0.64)"
+    assert described(stand_ins(args)) == (
+        "weights random, near zero; acceptance synthetic (0.8, 0.64)"
+    )
 
 
 def test_options_that_the_user_wrote_are_named_as_well():
     assert "tokenizer" in stand_ins({"skip_tokenizer_init": True, "load_format": "dummy"})
+
+
+def test_weights_of_the_checkpoint_are_named_unless_they_are_not_loaded():
+    drawn = "normal, seed 0"
+    assert stand_ins({}, drawn) == {"weights": "random, normal, seed 0"}
+    assert stand_ins({"load_format": "dummy"}, drawn) == {"weights": "random, near zero"}
 
 
 def test_without_drafting_there_is_nothing_to_accept():

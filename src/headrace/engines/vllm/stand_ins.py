@@ -1,8 +1,9 @@
 """What may stand in for the real thing when only speed is measured, and how results say so.
 
-Random weights cost as much time per token as trained ones (of a dense model, exactly; a router of
-experts spreads them evenly), and a drafted token that is accepted by chance costs what any other
-does. So a configuration can be measured without its checkpoint. What came out is about speed alone.
+Random weights cost as much time per token as trained ones where they are of their size (a router of
+experts spreads them evenly; a GPU that multiplies zeros is quicker), and a drafted token
+that is accepted by chance costs what any other does. So a configuration can be measured without its
+checkpoint. What came out is about speed alone.
 """
 
 from __future__ import annotations
@@ -33,11 +34,17 @@ def with_stand_ins(args: Mapping[str, Any], engine: Engine, acceptance: float) -
     return made
 
 
-def stand_ins(args: Mapping[str, Any]) -> dict[str, str]:
-    """What is not the real thing in an engine with these options, by what it replaces."""
+def stand_ins(args: Mapping[str, Any], random_weights: str | None = None) -> dict[str, str]:
+    """What is not the real thing in an engine with these options, by what it replaces.
+
+    `random_weights` is what the checkpoint says of its own (`ModelFacts.random_weights`). vLLM's
+    dummy loader draws so near to zero that a GPU has less to do, so results tell the two apart.
+    """
     found = {}
     if args.get("load_format") == "dummy":
-        found["weights"] = "random"
+        found["weights"] = "random, near zero"
+    elif random_weights:
+        found["weights"] = f"random, {random_weights}"
     drafting = args.get("speculative_config")
     if isinstance(drafting, dict) and drafting.get("rejection_sample_method") == "synthetic":
         rates = drafting.get("synthetic_acceptance_rates") or []
@@ -49,7 +56,7 @@ def stand_ins(args: Mapping[str, Any]) -> dict[str, str]:
 
 
 def described(found: Mapping[str, str]) -> str:
-    """One line: `weights random; acceptance synthetic (0.8)`; empty when all is real."""
+    """One line: `weights random, near zero; acceptance synthetic (0.8)`; empty when all is real."""
     return "; ".join(f"{name} {what}" for name, what in found.items())
 
 
