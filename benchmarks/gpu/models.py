@@ -56,6 +56,22 @@ PLAIN: dict[str, Any] = {
     "use_cache": True,
 }
 """Of a model without vision or states."""
+NOT_IN_BLOCKS = {
+    "num_hidden_layers": (
+        "model.language_model.layers.{}.linear_attn.in_proj_a",
+        "model.language_model.layers.{}.linear_attn.in_proj_b",
+    ),
+    "depth": (
+        "model.visual.blocks.{}.attn.qkv",
+        "model.visual.blocks.{}.attn.proj",
+        "model.visual.blocks.{}.mlp.linear_fc1",
+        "model.visual.blocks.{}.mlp.linear_fc2",
+    ),
+}
+"""What Qwen3.5 in blocks of 128 keeps in 16 bit, by what counts it: vLLM fuses a and b, of which
+neither fills a block, and cannot load their scales then; the vision tower's sizes are no multiples.
+"""
+MERGER = ["model.visual.merger.linear_fc1", "model.visual.merger.linear_fc2"]
 VISION = {"hidden_act": "gelu_pytorch_tanh", "initializer_range": 0.02}
 PREPROCESSOR = {
     "image_processor_type": "Qwen2VLImageProcessorFast",
@@ -87,7 +103,20 @@ def config(packaged: str) -> dict[str, Any]:
     if quantization["quant_method"] == "compressed-tensors":
         ignore = [*quantization["ignore"], "re:.*visual.*"]
         quantization |= {"ignore": ignore, "quantization_status": "compressed"}
+    else:
+        kept = [*quantization["modules_to_not_convert"], *_not_in_blocks({**text, **vision})]
+        quantization |= {"modules_to_not_convert": kept}
     return {**made, **TOKENS, "text_config": text, "vision_config": vision}
+
+
+def _not_in_blocks(sizes: dict[str, Any]) -> list[str]:
+    """vLLM wants full names; a name that a layer does not have does no harm."""
+    return MERGER + [
+        name.format(number)
+        for count, names in NOT_IN_BLOCKS.items()
+        for number in range(sizes[count])
+        for name in names
+    ]
 
 
 def _by_layer(made: dict[str, Any]) -> dict[str, Any]:
