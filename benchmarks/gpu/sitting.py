@@ -2,15 +2,15 @@
 
     python benchmarks/gpu/sitting.py SITTING.yaml OUT --budget 1500
 
-SITTING.yaml lists configurations: a fleet file (`model`, `hardware`, `args`, `env` and `gateway`
-change it), a time limit, and the loads that its one engine serves (`benchmarks/gpu/h200.yaml`). A
-list in their place runs side by side, each on the GPUs that it names (`gpus: "0"`), and the next
-begins when all have ended (`benchmarks/gpu/two.yaml`). Every configuration runs in a process group
-of its own, which is ended at its limit whatever it does. In place of a fleet there may be a
-`command` (`{out}` is OUT), begun `after_s` seconds later; `unless` names a configuration whose
-results make this one needless. At `forget_tuning: true` in the list what the engines before it
-tuned by timing is deleted, because they shared a GPU, and what they compiled is kept. Results are
-written as they come:
+SITTING.yaml lists configurations: a fleet file (`model`, `load_format`, `hardware`, `args`, `env`
+and `gateway` change it), a time limit, and the loads that its one engine serves
+(`benchmarks/gpu/h200.yaml`). A list in their place runs side by side, each on the GPUs that it
+names (`gpus: "0"`), and the next begins when all have ended (`benchmarks/gpu/two.yaml`). Every
+configuration runs in a process group of its own, which is ended at its limit whatever it does. In
+place of a fleet there may be a `command` (`{out}` is OUT), begun `after_s` seconds later; `unless`
+names a configuration whose results make this one needless. At `forget_tuning: true` in the list
+what the engines before it tuned by timing is deleted, because they shared a GPU, and what they
+compiled is kept. Results are written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -273,7 +273,9 @@ class _Configuration:
         if any("profile" in load for load in self.one["loads"]):
             args["profiler_config"] = self._profiler_config()
         env = {**fleet.engine.env, **self.one.get("env", {})}
-        engine = fleet.engine.model_copy(update={"args": args, "env": env})
+        load_format = self.one.get("load_format", fleet.engine.load_format)
+        asked = {"args": args, "env": env, "load_format": load_format}
+        engine = fleet.engine.model_copy(update=asked)
         hardware = fleet.hardware.model_copy(update=self.one.get("hardware", {}))
         model = self.one.get("model")
         if model:

@@ -29,6 +29,7 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         "name": "both",
         "fleet": "fleet.yaml",
         "args": {"stream_interval": 2, "tensor_parallel_size": 1},
+        "load_format": "dummy",
         "hardware": {"gpus_per_node": 2},
         "gateway": "least-request",
         "limit_s": 120,
@@ -79,6 +80,7 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         assert run.simulated
         assert run.plan is not None
         assert run.plan.chosen.engine_args["stream_interval"] == 2
+        assert run.plan.chosen.engine_args["load_format"] == "dummy"
         assert run.plan.chosen.layout.replicas == 2
     phases = json.loads((tmp_path / "out" / "both" / "startup.json").read_text())
     assert phases[-1]["phase"] == "ready"
