@@ -44,6 +44,16 @@ def test_a_slow_host_costs_most_where_steps_are_short() -> None:
     assert few < 0.95
 
 
+def test_a_plan_says_that_the_host_beside_its_gpu_was_not_measured() -> None:
+    def says(**changes: Any) -> list[str]:
+        return [line for line in plan(**changes).chosen.why if "hosts beside Hopper" in line]
+
+    (line,) = says(hardware__gpu="B200", workload__concurrency=64)
+    assert "122 ms to launch one" in line
+    assert says(workload__concurrency=64) == []
+    assert says(hardware__gpu="B200", workload__concurrency=64, hardware__host_time=0.1) == []
+
+
 def test_the_slo_is_kept_and_costs_throughput() -> None:
     free, bound = plan(), plan(slo__tpot_p99_ms=50)
     assert bound.chosen.prediction.tpot_p99_ms <= 50

@@ -61,6 +61,9 @@ class Calibration(BaseModel):
     piecewise_s: float = Field(0.0, ge=0)
     """The same for a step with prompts that a CUDA graph covers: between the graph's pieces the
     host launches attention and recurrent state one by one."""
+    host_of: str | None = None
+    """The calibration that knows what the host takes, where nobody measured it beside this GPU: it
+    is not counted here, but a plan whose steps with prompts are shorter than that says so."""
     mixed_state: float = Field(1.0, ge=1)
     """Time of the kernel that updates 16-bit states of sequences that decode beside prompts, over
     that of decoding alone: it does not reach the memory's bandwidth. Where tokens are drafted the

@@ -128,6 +128,10 @@ class Constants(_Table):
                 return calibration
         raise LookupError(f"nothing is calibrated for {engine} {version} and {about[0]} models")
 
+    def host_beside_others(self, calibration: Calibration) -> Calibration | None:
+        """The one whose host constants a calibration without any points to."""
+        return next((one for one in self.calibration if one.name == calibration.host_of), None)
+
     def override_of(self, engine: str, family: str, weights: str) -> Override | None:
         """The measured correction of the step time, where there is one."""
         for override in self.override:

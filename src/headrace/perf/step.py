@@ -101,16 +101,16 @@ class StepModel:
             + self.mixed_s * mixed,
         }
 
-    def _covered(self, tokens: float) -> bool:
+    def covers(self, tokens: float) -> bool:
         """Whether a CUDA graph holds a step of so many tokens."""
         return bool(self.captured) and tokens <= self.captured[-1]
 
     def _unpadded(self, tokens: float) -> float:
-        return 1.0 if self._covered(tokens) else self.unpadded_gemm
+        return 1.0 if self.covers(tokens) else self.unpadded_gemm
 
     def _launching_s(self, tokens: float, mixed: float, kernels_s: float) -> float:
         """What launching the kernels outside of CUDA graphs takes longer than running all."""
-        host_s = self.piecewise_s * mixed if self._covered(tokens) else self.launch_s
+        host_s = self.piecewise_s * mixed if self.covers(tokens) else self.launch_s
         return max(0.0, host_s - kernels_s)
 
     def step_s(self, batch: StepBatch) -> float:

@@ -59,7 +59,7 @@ def why(found: Found) -> list[str]:
         lines.append(
             "bfloat16 state rounds the recurrence; check your own accuracy metric before keeping it"
         )
-    return found.reasons + lines + _confidence(evaluator, chosen)
+    return found.reasons + lines + _confidence(evaluator, chosen) + _host(evaluator, chosen)
 
 
 def _bottleneck(chosen: Candidate) -> str:
@@ -162,6 +162,22 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
         acceptance = evaluator.fleet.workload.acceptance.get("mtp", 0.0)
         lines.append(f"acceptance {acceptance:g} per drafted token is the file's, not measured")
     return lines
+
+
+def _host(evaluator: Evaluator, chosen: Candidate) -> list[str]:
+    """Where the host may well be slower than the GPU, and nobody measured it."""
+    other = evaluator.constants.host_beside_others(evaluator.calibration)
+    if other is None:
+        return []
+    steady, step = chosen.steady, evaluator.step_model(chosen.config)
+    covered = step.covers(steady.decoding * step.verified + steady.mixed_tokens)
+    host_ms = (other.piecewise_s if covered else other.launch_s) * evaluator.gpu.host_time * 1e3
+    step_ms = steady.mixed_step_s * 1e3
+    if step_ms >= host_ms:
+        return []
+    known = f"hosts beside Hopper GPUs take {host_ms:.0f} ms to launch one"
+    words = f"steps with prompts count {step_ms:.0f} ms, by their kernels; {known}"
+    return [f"{words}, which was not measured here: it may be slower than planned"]
 
 
 def band(evaluator: Evaluator) -> float:
