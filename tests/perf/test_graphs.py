@@ -96,6 +96,9 @@ def test_a_slower_host_launches_more_slowly_and_multiplies_as_fast(
     quick, slow = (
         step_model(qwen27b, replace(h200, host_time=time), BF16, CONSTANTS) for time in (1.0, 1.5)
     )
+    small = step_model(replace(qwen27b, layers=32), h200, BF16, CONSTANTS)
+    assert small.piecewise_s == quick.piecewise_s / 2
+    assert small.host_s == quick.host_s
     assert slow.gemm_s == quick.gemm_s
     assert slow.state_s_per_sequence == quick.state_s_per_sequence
     for name in ("host_s", "launch_s", "piecewise_s"):

@@ -26,7 +26,8 @@ def step_model(
     """The step time of one replica. Raises LookupError where no calibration covers the engine."""
     operators = count(facts, gpu, config, constants.kernels_of(gpu))
     calibration = constants.calibration_of(config.version, facts, gpu, deep_gemm=config.deep_gemm)
-    return assemble(operators, config, constants.step, calibration.on_host(gpu.host_time))
+    here = calibration.on_host(gpu.host_time, facts.layers)
+    return assemble(operators, config, constants.step, here)
 
 
 def assemble(

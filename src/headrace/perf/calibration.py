@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Engine = Literal["vllm", "sglang"]
 OF_HOST = ("step_s", "sequence_s", "mixed_s", "launch_s", "piecewise_s", "draft_launch_s")
 """The constants that go with the speed of a core of the host."""
+OF_LAYERS = ("launch_s", "piecewise_s")
+"""Those of them that go with the layers of the model as well."""
 HOST_TIME = "host_time"
 """In a fit: one factor on all constants of the host, `hardware.host_time` by another way."""
 NAMES = (
@@ -61,6 +63,8 @@ class Calibration(BaseModel):
     piecewise_s: float = Field(0.0, ge=0)
     """The same for a step with prompts that a CUDA graph covers: between the graph's pieces the
     host launches attention and recurrent state one by one."""
+    layers: int | None = Field(None, gt=0)
+    """Of the model that these two were measured with: they go with the number of layers."""
     host_of: str | None = None
     """The calibration that knows what the host takes, where nobody measured it beside this GPU: it
     is not counted here, but a plan whose steps with prompts are shorter than that says so."""
@@ -115,10 +119,16 @@ class Calibration(BaseModel):
         left_out = set(OF_HOST) if knows_host else {HOST_TIME}
         return tuple(name for name in NAMES if name not in left_out)
 
-    def on_host(self, host_time: float) -> Calibration:
-        """The same engine in a machine whose cores take so many times as long."""
-        slower = {name: host_time * getattr(self, name) for name in OF_HOST}
-        return self if host_time == 1 else self.model_copy(update=slower)
+    def on_host(self, host_time: float, layers: int | None = None) -> Calibration:
+        """The same engine in a machine whose cores take so many times as long, with a model of so
+        many layers.
+        """
+        more = layers / self.layers if layers and self.layers else 1.0
+        if host_time == more == 1:
+            return self
+        found = {name: host_time * getattr(self, name) for name in OF_HOST}
+        found |= {name: more * found[name] for name in OF_LAYERS}
+        return self.model_copy(update=found)
 
     def gemm_of(self, linear_backend: str) -> str | None:
         """The kernel that a configuration takes; None: the tables' own."""

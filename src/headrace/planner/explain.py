@@ -169,9 +169,10 @@ def _host(evaluator: Evaluator, chosen: Candidate) -> list[str]:
     other = evaluator.constants.host_beside_others(evaluator.calibration)
     if other is None:
         return []
+    host = other.on_host(evaluator.gpu.host_time, evaluator.facts.layers)
     steady, step = chosen.steady, evaluator.step_model(chosen.config)
     covered = step.covers(steady.decoding * step.verified + steady.mixed_tokens)
-    host_ms = (other.piecewise_s if covered else other.launch_s) * evaluator.gpu.host_time * 1e3
+    host_ms = (host.piecewise_s if covered else host.launch_s) * 1e3
     step_ms = steady.mixed_step_s * 1e3
     if step_ms >= host_ms:
         return []

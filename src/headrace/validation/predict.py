@@ -80,7 +80,7 @@ class Case:
     def predict(self, constants: Constants) -> Predicted:
         """TPOT, TTFT and throughput. Raises LookupError when no calibration covers the engine."""
         calibration = self.calibration(constants)
-        here = calibration.on_host(self.gpu.host_time)
+        here = calibration.on_host(self.gpu.host_time, self.facts.layers)
         model = assemble(self.operators, self.config, constants.step, here)
         batched = self.config.max_num_batched_tokens
         steady = steady_state(model, self.load, self.concurrency, self.running, batched)
