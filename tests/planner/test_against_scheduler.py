@@ -147,6 +147,13 @@ def test_they_agree_where_launches_bound_steps_with_one_prompt(
     agree("H200", config, isl, osl, concurrency, ttft, rel=0.05)
 
 
+@pytest.mark.parametrize(("config", "isl", "osl", "concurrency", "ttft"), CASES[:2] + CASES[4:7])
+def test_they_agree_where_a_step_is_decided_ahead(
+    config: EngineConfig, isl: int, osl: int, concurrency: int, ttft: float | None
+) -> None:
+    agree("H200", config, isl, osl, concurrency, ttft, rel=0.05, steps_ahead=1)
+
+
 def agree(
     name: str,
     config: EngineConfig,
@@ -155,6 +162,7 @@ def agree(
     concurrency: int,
     ttft: float | None,
     rel: float = 0.03,
+    steps_ahead: int = 0,
 ) -> None:
     facts, gpu = load_model("Qwen/Qwen3.5-27B-FP8"), load_gpu(name)
     load = Load(isl, osl, 0.0, 0.8 if config.mtp_depth else 0.0, config.mtp_depth)
@@ -167,6 +175,7 @@ def agree(
         cache=memory.cache,
         mtp_depth=config.mtp_depth,
         acceptance=load.acceptance,
+        steps_ahead=steps_ahead,
     )
     model = step_model(facts, gpu, config, CONSTANTS)
     predicted = steady_state(
@@ -175,6 +184,7 @@ def agree(
         concurrency,
         running,
         config.max_num_batched_tokens,
+        steps_ahead,
     )
     measured = simulate(model, load, concurrency, spec)
     assert predicted.request_s == pytest.approx(measured.request_s, rel=rel)

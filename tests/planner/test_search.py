@@ -33,6 +33,17 @@ def test_no_mtp_at_saturation_and_mtp_at_low_concurrency() -> None:
     assert alone.chosen.engine_args["speculative_config"]["num_speculative_tokens"] >= 1
 
 
+@pytest.mark.parametrize("concurrency", [16, 64, 200])
+@pytest.mark.parametrize("gpu", ["H100", "H200", "B200"])
+def test_nothing_that_was_turned_down_is_quicker(gpu: str, concurrency: int) -> None:
+    """What follows the search (slots that memory cannot fill go) costs the choice no speed."""
+    made = plan(hardware__gpu=gpu, workload__concurrency=concurrency)
+    changes = [
+        float(row.reason.split(" %")[0]) for row in made.rejected if " % tok/s" in row.reason
+    ]
+    assert max(changes) < 5.0  # drafting must gain that
+
+
 def test_a_slow_host_costs_most_where_steps_are_short() -> None:
     changes = {"workload__concurrency": 64}, {"workload__concurrency": 512}
     few, many = (

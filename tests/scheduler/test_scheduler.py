@@ -22,6 +22,7 @@ def spec_of(
     mtp_depth: int = 0,
     acceptance: float = 0.0,
     prefix_hit_rate: float = 0.0,
+    steps_ahead: int = 0,
 ) -> SchedulerSpec:
     cache = CacheSpec(pages, page_tokens, token_groups, state_pages)
     return SchedulerSpec(
@@ -32,6 +33,7 @@ def spec_of(
         mtp_depth=mtp_depth,
         acceptance=acceptance,
         prefix_hit_rate=prefix_hit_rate,
+        steps_ahead=steps_ahead,
     )
 
 
@@ -245,3 +247,32 @@ def test_a_sequence_that_could_never_finish_is_refused(prompt: int, output: int,
 def test_limits_under_which_nothing_can_decode_are_refused() -> None:
     with pytest.raises(ValueError, match="decode"):
         Scheduler(spec_of(max_num_batched_tokens=2, mtp_depth=2))
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_who_comes_while_a_step_runs_misses_the_one_that_is_decided(ahead: int) -> None:
+    scheduler = Scheduler(spec_of(steps_ahead=ahead))
+    add(scheduler, (10, 5))
+    first = step_of(scheduler)
+    assert len(first.prefills) == 1  # an idle engine begins at once
+    (late,) = add(scheduler, (10, 5))
+    scheduler.finish(first)
+    for _ in range(ahead):
+        decided = step_of(scheduler)
+        assert not decided.prefills
+        scheduler.finish(decided)
+    assert step_of(scheduler).prefills == [(late, 10)]
+
+
+def test_one_that_lost_its_pages_is_no_newcomer() -> None:
+    """It comes back as soon as there is room, steps decided ahead or not."""
+    steps = [
+        run_to_end(_with(Scheduler(spec_of(pages=6, page_tokens=4, steps_ahead=ahead))))
+        for ahead in (0, 1)
+    ]
+    assert steps[1] == steps[0]
+
+
+def _with(scheduler: Scheduler) -> Scheduler:
+    add(scheduler, (8, 8), (4, 6))
+    return scheduler

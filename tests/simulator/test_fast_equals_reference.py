@@ -47,6 +47,7 @@ models = st.builds(
     acceptance=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
     prefix_hit_rate=st.sampled_from([0.0, 0.5]),
     stream_interval=st.integers(1, 3),
+    steps_ahead=st.integers(0, 1),
 )
 gateways = st.builds(
     Gateways,

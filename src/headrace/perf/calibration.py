@@ -82,6 +82,9 @@ class Calibration(BaseModel):
     unpadded_gemm: float = Field(1.0, ge=1)
     """Time of the GEMMs of a step that no CUDA graph pads, over that of padded ones: a kernel may
     want a multiple of so many tokens, and take another way without."""
+    steps_ahead: Literal[0, 1] = 0
+    """1 where TTFT was measured with asynchronous scheduling: when a request arrives, the step
+    after the one under way is put together already."""
     request_s: float = Field(0.0, ge=0)
     """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
     draft_launch_s: float = Field(0.0, ge=0)

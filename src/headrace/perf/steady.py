@@ -99,6 +99,8 @@ class SteadyState:
     """Mean wait for a slot, within `queue_s`."""
     queue_s: float
     """Mean wait for a slot and for the token budget, within `ttft_s`."""
+    decided_s: float
+    """Mean time of the step that was put together before it came, within `ttft_s`."""
     budget_share: float
     """Share of steps in which the token budget is used up: who arrives then queues."""
     share: float
@@ -115,9 +117,16 @@ class SteadyState:
 
 
 def steady_state(
-    model: StepModel, load: Load, concurrency: float, running: int, batched_tokens: int
+    model: StepModel,
+    load: Load,
+    concurrency: float,
+    running: int,
+    batched_tokens: int,
+    steps_ahead: int = 0,
 ) -> SteadyState:
     """Solve for one replica. `running` caps the sequences in the batch; the rest wait.
+
+    `steps_ahead` are put together before a request comes, beside the one under way.
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
     sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for
@@ -131,7 +140,7 @@ def steady_state(
     prompt = load.computed_input_tokens
     admitted = min(concurrency, running)
     queued = concurrency - admitted
-    waiting_steps = 1.0 if queued == 0 else 0.0
+    waiting_steps = 1.0 + steps_ahead if queued == 0 else 0.0
     prefill_steps = max(1.0, math.ceil(prompt / batched_tokens))
     decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
     ceiling = batched_tokens / (verified + prompt / steps)
@@ -167,6 +176,7 @@ def steady_state(
         mixed_tokens=started * prompt / share,
         slot_s=slot_s,
         queue_s=queue_s,
+        decided_s=steps_ahead * mean_s if queued == 0 else 0.0,
         budget_share=utilization,
         share=share,
         of_mixed=mixed.parts,

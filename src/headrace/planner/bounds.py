@@ -49,7 +49,7 @@ class Bounds:
             return math.inf
         full_s = steady.mixed_step_s * max(1.0, room / steady.mixed_tokens)
         steps = self._prefill_steps(serving, batched_tokens * part / ROOMS)
-        return steady.slot_s + (1 + percentile_of(steps, percentile)) * full_s
+        return steady.slot_s + steady.decided_s + (1 + percentile_of(steps, percentile)) * full_s
 
     def _prefill_steps(self, serving: Serving, room: float) -> Floats:
         """Steps until each prompt of the sample is computed, ascending."""

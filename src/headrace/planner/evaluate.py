@@ -91,6 +91,10 @@ class Evaluator:
             engine.version, self.facts, self.gpu, **vllm_args.of_environment(engine.env)
         )
 
+    def steps_ahead(self, config: EngineConfig) -> int:
+        """Put together before a request comes, beside the one under way."""
+        return self.calibration.steps_ahead if config.async_scheduling else 0
+
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""
         captured = captured_tokens(config)
@@ -219,7 +223,9 @@ class Evaluator:
 
         def with_hits(kept: float) -> Serving:
             found, load = self._load(config, page, kept)
-            steady = steady_state(model, load, concurrency, running, tokens)
+            steady = steady_state(
+                model, load, concurrency, running, tokens, self.steps_ahead(config)
+            )
             return Serving(steady, load, found, kept)
 
         serving = with_hits(1.0)

@@ -150,7 +150,7 @@ class Latencies:
         due = prompts + (steady.queue_s - steady.slot_s) / steady.mixed_step_s * room
         whole = np.ceil(due / room) - 1
         ttfts_s: Floats = (1 + whole) * steady.mixed_step_s + self._step_s(due - whole * room)
-        return steady.slot_s + ttfts_s
+        return steady.slot_s + steady.decided_s + ttfts_s
 
     @property
     def _room(self) -> float:
@@ -162,9 +162,9 @@ class Latencies:
         """Of the requests as they arrive, by going through the steps that compute their prompts.
 
         The requests of the sample come one after the other, by chance so many in a step (Poisson).
-        Each waits for a slot and for the end of the step under way, and then for the prompts before
-        it: steps take as many tokens from the head of the queue as decoding leaves of the budget,
-        and last as long as the tokens in them ask for.
+        Each waits for a slot, for the end of the step under way and of one that is decided, and
+        then for the prompts before it: steps take as many tokens from the head of the queue as
+        decoding leaves of the budget, and last as long as the tokens in them ask for.
         """
         steady, order, room = self._serving.steady, self._demand.order, self._room
         found = self._serving.found[order]
@@ -178,6 +178,7 @@ class Latencies:
         last = np.minimum(room, due - whole * room + np.append(beside, 0.0))
         ttfts_s: Floats = (
             steady.slot_s
+            + steady.decided_s
             + self._step_s(under_way_tokens(due, between, room))
             + whole * self._step_s(np.array([room]))
             + self._step_s(last)

@@ -94,7 +94,10 @@ def refine(evaluator: Evaluator, chosen: Candidate, fixed: bool, limit: int) -> 
             break
         best = verdict
     verdict = evaluator.judge(trimmed(best))
-    best = verdict if isinstance(verdict, Candidate) else best
+    # fewer slots are fewer CUDA graphs of vLLM's own, which may have held steps with prompts
+    enough = (1 - INDIFFERENCE) * best.total_tok_s
+    if isinstance(verdict, Candidate) and verdict.total_tok_s > enough:
+        best = verdict
     return with_slack(evaluator, best)
 
 

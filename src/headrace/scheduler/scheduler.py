@@ -40,6 +40,8 @@ class Scheduler:
             raise ValueError(f"no sequence can decode within {spec}")
         self._acceptance = acceptance or Acceptance(spec.mtp_depth, spec.acceptance, seed)
         self._queue: deque[Sequence] = deque()
+        self._unknown: list[Sequence] = []
+        """Those that came while a step ran, after the next one had been put together."""
         self._decoding: list[Sequence] = []
         """Never changed in place: a step in flight holds this very list."""
         self._prefilling: list[Sequence] = []
@@ -81,6 +83,9 @@ class Scheduler:
             raise ValueError(reason)
         self._queue.append(sequence)
         self.waiting += 1
+        if self.spec.steps_ahead:
+            sequence.known = False
+            self._unknown.append(sequence)
 
     def abort(self, sequence: Sequence) -> None:
         """Forget a sequence wherever it is, also between `schedule` and `finish`."""
@@ -95,6 +100,8 @@ class Scheduler:
 
     def schedule(self) -> Step | None:
         """The next step; None when idle."""
+        if not self.running:
+            self._get_to_know()
         preempted = self._grow_decoding()
         fitting = self.spec.max_num_batched_tokens // self._verified
         decoding = self._decoding
@@ -106,9 +113,16 @@ class Scheduler:
             budget, preempted = self._continue_prefills(budget, prefills, preempted)
         if self.waiting and not preempted:
             self._admit(budget, prefills)
+        self._get_to_know()
         if not decoding and not prefills:
             return None
         return Step(self._batch(decoding, prefills), decoding, prefills, self._verified)
+
+    def _get_to_know(self) -> None:
+        """Of whom came so far; the next step is put together with them."""
+        for sequence in self._unknown:
+            sequence.known = True
+        self._unknown.clear()
 
     def finish(self, step: Step) -> list[Sequence]:
         """The step's end: the sequences that got tokens, oldest first.
@@ -216,7 +230,7 @@ class Scheduler:
             if sequence.aborted:
                 queue.popleft()
                 continue
-            if cache.pages_for(sequence.target) > self.free_pages:
+            if not sequence.known or cache.pages_for(sequence.target) > self.free_pages:
                 return
             queue.popleft()
             self._start(sequence)

@@ -13,6 +13,7 @@ class Sequence:
     step produced. While it is in prefill, `computed` of `target` tokens are in the cache; after a
     preemption `target` includes the output that must be computed again. `hit_tokens`, where its
     owner knows them, are the prompt tokens in the cache already; else the spec's hit rate counts.
+    `known` says whether the next step was put together after it came (`SchedulerSpec.steps_ahead`).
     """
 
     __slots__ = (
@@ -22,6 +23,7 @@ class Sequence:
         "end",
         "finished",
         "hit_tokens",
+        "known",
         "length",
         "new_tokens",
         "pages",
@@ -52,6 +54,7 @@ class Sequence:
         self.pages = 0
         self.room = 0
         self.preemptions = 0
+        self.known = True
         self.running = False
         self.finished = False
         self.aborted = False

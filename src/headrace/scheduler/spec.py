@@ -36,3 +36,6 @@ class SchedulerSpec:
     acceptance: float = 0.0
     prefix_hit_rate: float = 0.0
     stream_interval: int = 1
+    steps_ahead: int = 0
+    """1 with asynchronous scheduling: a step is put together while the one before it runs, so that
+    who arrives meanwhile joins the one after. 0 or 1."""

@@ -22,20 +22,22 @@ tokens already though it ends with the next event, or -1; the next two are what 
 to know of it."""
 
 SEQS, BATCHED, MODEL_LEN, PAGES, PAGE_TOKENS, TOKEN_GROUPS = range(6)
-STATE_PAGES, DRAFTED, INTERVAL = range(6, 9)
-"""`limits[model]`."""
+STATE_PAGES, DRAFTED, INTERVAL, DECIDED = range(6, 10)
+"""`limits[model]`; DECIDED is `steps_ahead`."""
 
 ALIVE, DUE, MODEL_OF, IN_FLIGHT, QUEUE_HEAD, QUEUE_TAIL, STEP_HEAD, FREE_PAGES = range(8)
 DECODING, STEP_DECODING, STEP_PROMPTS, STEP_PROMPT_TOKENS = range(8, 12)
 CONTEXT, GROWING, PARTIAL, STEP_TAIL = range(12, 16)
 KEYS, _SECOND_KEY, STEPS, GENERATED, DECODED, PROMPTS = range(16, 22)
 PARTIAL_COMPUTED, PARTIAL_ROOM, PREEMPTED, PREFIX_COUNT, CONTEXT_PAGES, SEEN = range(22, 28)
+KNOWN = 28
 OF_REPLICA, OF_STEP = 32, 24
 """`of[replica]`: DUE is the event that ends its step, -1 when idle; CONTEXT the tokens of all its
 decoding sequences; GROWING 1 + the place from which on some may outgrow their pages, or 0; PARTIAL
 the request whose prompt is partly computed, or -1; STEP_HEAD and STEP_TAIL the prompts of the step
-in flight, linked by NEXT as those of the queue; STEPS, GENERATED, DECODED, PROMPTS and PREEMPTED
-are totals.
+in flight, linked by NEXT as those of the queue; KNOWN the last in the queue that the next step
+was put together with, or -1, where steps are decided ahead; STEPS, GENERATED, DECODED, PROMPTS and
+PREEMPTED are totals.
 In lines of 64 bytes: the first is all that the delivery of a request needs, a step takes the first
 three."""
 

@@ -88,6 +88,8 @@ def schedule(s, r):
     model = s.of[r, c.MODEL_OF]
     limits = s.limits[model]
     verified = limits[c.DRAFTED] + 1
+    if limits[c.DECIDED] > 0 and s.of[r, c.DECODING] == 0 and s.of[r, c.PARTIAL] < 0:
+        s.of[r, c.KNOWN] = s.of[r, c.QUEUE_TAIL]
     preempted = s.of[r, c.GROWING] > 0 and _grow_decoding(s, r, limits)
     decoding = min(s.of[r, c.DECODING], limits[c.BATCHED] // verified)
     budget = limits[c.BATCHED] - decoding * verified
@@ -100,6 +102,8 @@ def schedule(s, r):
         preempted = preempted or failed
     if s.of[r, c.QUEUE_HEAD] >= 0 and not preempted:
         context = _admit(s, r, limits, s.hit_rate[model], budget, context)
+    if limits[c.DECIDED] > 0:
+        s.of[r, c.KNOWN] = s.of[r, c.QUEUE_TAIL]
     if decoding == 0 and s.of[r, c.STEP_PROMPTS] == 0:
         return -1.0
     return (
@@ -218,11 +222,13 @@ def _admit(s, r, limits, hit_rate, budget, context):
     running = s.of[r, c.DECODING] + s.of[r, c.STEP_PROMPTS]
     if s.of[r, c.PARTIAL] >= 0 and s.of[r, c.STEP_PROMPTS] == 0:
         running += 1
-    while s.of[r, c.QUEUE_HEAD] >= 0 and budget > 0 and running < limits[c.SEQS]:
+    known = limits[c.DECIDED] == 0 or s.of[r, c.KNOWN] >= 0
+    while known and s.of[r, c.QUEUE_HEAD] >= 0 and budget > 0 and running < limits[c.SEQS]:
         request = s.of[r, c.QUEUE_HEAD]
         target = np.int64(s.asked[request, c.INPUT]) + s.asked[request, c.PROGRESS]
         if pages_for(limits, target) > s.of[r, c.FREE_PAGES]:
             break
+        known = limits[c.DECIDED] == 0 or request != s.of[r, c.KNOWN]
         s.of[r, c.QUEUE_HEAD] = s.asked[request, c.NEXT]
         if s.of[r, c.QUEUE_HEAD] < 0:
             s.of[r, c.QUEUE_TAIL] = -1

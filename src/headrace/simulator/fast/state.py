@@ -206,7 +206,7 @@ def _limits(scenario: Scenario) -> I8:
         spec, cache = model.scheduler, model.scheduler.cache
         row = [spec.max_num_seqs, spec.max_num_batched_tokens, spec.max_model_len, cache.pages]
         row += [cache.page_tokens, cache.token_groups, cache.state_pages, spec.mtp_depth]
-        rows.append([*row, spec.stream_interval])
+        rows.append([*row, spec.stream_interval, spec.steps_ahead])
     return np.array(rows, np.int64)
 
 
