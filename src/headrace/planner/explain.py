@@ -11,7 +11,7 @@ from headrace.perf.config import EngineConfig
 from headrace.planner.evaluate import Candidate, Evaluator
 from headrace.planner.find import Found
 from headrace.planner.plan import Rejected
-from headrace.planner.search import INDIFFERENCE, Searched
+from headrace.planner.search import DRAFTING_GAIN, INDIFFERENCE, Searched
 
 BOUND_BY: dict[str, str] = {
     "gemm": "matrix multiplication",
@@ -224,15 +224,19 @@ def _slower(chosen: Candidate, searched: Searched, facts: ModelFacts) -> list[Re
     return [
         Rejected(
             config=shown(x.config, facts),
-            reason=_slower_words(x, x.total_tok_s_per_gpu / own - 1),
+            reason=_slower_words(x, chosen, x.total_tok_s_per_gpu / own - 1),
         )
         for x in ranked[:20]
     ]
 
 
-def _slower_words(candidate: Candidate, change: float) -> str:
+def _slower_words(candidate: Candidate, chosen: Candidate, change: float) -> str:
     words = f"{100 * change:+.1f} % tok/s, TPOT {candidate.steady.tpot_s * 1e3:.1f} ms"
-    return words if change < -INDIFFERENCE else f"{words}: as quick, less plain"
+    if change < -INDIFFERENCE:
+        return words
+    if candidate.config.mtp_depth and not chosen.config.mtp_depth:
+        return f"{words}: drafting must gain {100 * DRAFTING_GAIN:.0f} %"
+    return f"{words}: as quick, less plain"
 
 
 def shown(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
