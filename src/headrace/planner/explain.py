@@ -128,9 +128,15 @@ def _lengths(evaluator: Evaluator) -> str:
 
 
 def _lever(lever: str, chosen: Candidate, searched: Searched) -> list[str]:
-    """What the best configuration with each other value of one lever would reach."""
+    """What the best configuration with each other value of one lever would reach.
+
+    Beside a choice that drafts nothing the others draft nothing: that is a lever of its own.
+    """
     best: dict[Any, float] = {}
+    drafts = lever == "mtp_depth" or chosen.config.mtp_depth > 0
     for candidate in searched.feasible:
+        if candidate.config.mtp_depth and not drafts:
+            continue
         value = getattr(candidate.config, lever)
         best[value] = max(best.get(value, 0.0), candidate.total_tok_s_per_gpu)
     own = getattr(chosen.config, lever)
