@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from headrace.engines.vllm import args as vllm_args
 from headrace.hardware.gpu import Gpu
@@ -83,7 +84,7 @@ class Evaluator:
         self._loads: dict[object, tuple[Floats, Load]] = {}
         self._missed: dict[int, str | None] = {}
 
-    @property
+    @cached_property
     def calibration(self) -> Calibration:
         """What every prediction rests on. Raises LookupError where none covers the fleet."""
         engine = self.fleet.engine
