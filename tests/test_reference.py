@@ -1,21 +1,18 @@
 """Generated files are current, and the links of the documentation lead somewhere."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def generated() -> dict[Path, str]:
-    spec = importlib.util.spec_from_file_location("w", ROOT / "scripts" / "write_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.pages()
+    pages: dict[Path, str] = load_script("scripts/write_reference.py").pages()
+    return pages
 
 
 def test_generated_files_are_current():

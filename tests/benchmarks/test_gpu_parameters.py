@@ -1,14 +1,12 @@
 """benchmarks/gpu/parameters.py: what a checkpoint stores of each parameter, by number format."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu" / "parameters.py"
+from tests.scripts import load_script
+
 BLOCK = {
     "quant_method": "fp8",
     "activation_scheme": "dynamic",
@@ -20,13 +18,7 @@ UP = "model.language_model.layers.0.mlp.up_proj"
 
 @pytest.fixture(scope="module")
 def parameters() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_parameters", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/gpu/parameters.py")
 
 
 def compressed(strategy: str, dynamic: bool) -> dict[str, Any]:

@@ -1,26 +1,17 @@
 """The simulator and the simulated engine over HTTP give the same figures."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+from tests.scripts import load_script
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "simulator_vs_engine.py"
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulator_vs_engine", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/simulator_vs_engine.py")
 
 
 def test_same_load_same_figures(benchmark):
