@@ -49,15 +49,13 @@ from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 from headrace.spec.load import load_fleet
 from headrace.tuner.counters import Counters, rates
+from headrace.tuner.search import WINDOW_REQUESTS
 from headrace.tuner.session import Served, measure, plan_of_load, served
 
 STOP_S = 45
 """From the first signal to a configuration's group until it is killed: engines end in 30 s."""
 END_S = 20
 """A configuration's loads end this long before its limit, so that results are complete."""
-LONGER = 1.3
-"""A window holds a request by so much, should it take longer than the plan has it: a shorter one is
-not valid, whatever `duration_s` says."""
 PROFILED_STEPS = 24
 SHAPE = ("input_tokens", "output_tokens", "concurrency")
 CACHES = (Path("~/.cache/vllm"), Path("~/.triton"))
@@ -328,7 +326,8 @@ class _Configuration:
         folder = self.folder / _load_name(load)
         predicted = plan.chosen.prediction
         request_s = (predicted.ttft_ms + predicted.tpot_ms * load["output_tokens"]) / 1e3
-        duration_s = max(float(load.get("duration_s", 600)), LONGER * request_s)
+        # a window shorter than a request is not valid, whatever `duration_s` says
+        duration_s = max(float(load.get("duration_s", 600)), WINDOW_REQUESTS * request_s)
         over = threading.Event()
         timer = threading.Timer(self._left_s(), over.set)
         timer.start()
