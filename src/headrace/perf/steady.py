@@ -206,9 +206,10 @@ def _steps(
         return _Step(sum(parts.values()), parts)
 
     mixed = step(tokens)
-    one = step(prompt) if prompt < tokens else mixed
-    if prompt < tokens and (one.parts["launch"] > 0 or _captured(model, decoding, prompt)):
-        mixed = _by_prompts(step, prompt, tokens, chunks)
+    if prompt < tokens:
+        one = step(prompt)
+        if one.parts["launch"] > 0 or _captured(model, decoding, prompt):
+            mixed = _by_prompts(step, one, prompt, tokens, chunks)
     return step(0.0), mixed, share
 
 
@@ -219,9 +220,9 @@ def _captured(model: StepModel, decoding: float, prompt: float) -> bool:
 
 
 def _by_prompts(
-    step: Callable[[float], _Step], prompt: float, tokens: float, chunks: float
+    step: Callable[[float], _Step], first: _Step, prompt: float, tokens: float, chunks: float
 ) -> _Step:
-    """The mean of steps with one, two and more prompts, of `tokens` prompt tokens on average.
+    """The mean of steps with one prompt (`first`), two and more: `tokens` of prompts on average.
 
     The time of a step is not linear in its tokens: launches bound a step with one prompt and
     kernels one with several, and CUDA graphs pad each to a size of its own.
@@ -231,6 +232,6 @@ def _by_prompts(
     two = one * chunks / 2
     more = max(1 - one - two, 1e-9)
     rest = max((tokens - (one + 2 * two) * prompt) / more, prompt)
-    steps = ((one, step(prompt)), (two, step(2 * prompt)), (more, step(rest)))
+    steps = ((one, first), (two, step(2 * prompt)), (more, step(rest)))
     parts = {k: sum(share * each.parts[k] for share, each in steps) for k in steps[0][1].parts}
     return _Step(sum(parts.values()), parts)
