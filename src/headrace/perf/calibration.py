@@ -122,6 +122,10 @@ class Calibration(BaseModel):
         left_out = set(OF_HOST) if knows_host else {HOST_TIME}
         return tuple(name for name in NAMES if name not in left_out)
 
+    def decided(self, async_scheduling: bool) -> int:
+        """Steps put together before a request comes, beside the one under way."""
+        return self.steps_ahead if async_scheduling else 0
+
     def on_host(self, host_time: float, layers: int | None = None) -> Calibration:
         """The same engine in a machine whose cores take so many times as long, with a model of so
         many layers.

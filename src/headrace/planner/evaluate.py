@@ -92,10 +92,6 @@ class Evaluator:
             engine.version, self.facts, self.gpu, **vllm_args.of_environment(engine.env)
         )
 
-    def steps_ahead(self, config: EngineConfig) -> int:
-        """Put together before a request comes, beside the one under way."""
-        return self.calibration.steps_ahead if config.async_scheduling else 0
-
     def step_model(self, config: EngineConfig) -> StepModel:
         """The step model of a configuration."""
         captured = captured_tokens(config)
@@ -220,13 +216,12 @@ class Evaluator:
     ) -> Serving:
         """Hits make room, and room makes hits: the share that makes itself, by secants."""
         model, tokens = self.step_model(config), config.max_num_batched_tokens
+        ahead = self.calibration.decided(config.async_scheduling)
         page = self.memory(config).cache.page_tokens if self.demand.hits_follow else 0
 
         def with_hits(kept: float) -> Serving:
             found, load = self._load(config, page, kept)
-            steady = steady_state(
-                model, load, concurrency, running, tokens, self.steps_ahead(config)
-            )
+            steady = steady_state(model, load, concurrency, running, tokens, ahead)
             return Serving(steady, load, found, kept)
 
         serving = with_hits(1.0)

@@ -91,7 +91,7 @@ def replica_model(chosen: Candidate, evaluator: Evaluator) -> ReplicaModel:
             acceptance=load.acceptance,
             prefix_hit_rate=load.prefix_hit_rate,
             stream_interval=config.stream_interval,
-            steps_ahead=evaluator.steps_ahead(config),
+            steps_ahead=evaluator.calibration.decided(config.async_scheduling),
         ),
     )
 

@@ -83,7 +83,7 @@ class Case:
         here = calibration.on_host(self.gpu.host_time, self.facts.layers)
         model = assemble(self.operators, self.config, constants.step, here)
         batched = self.config.max_num_batched_tokens
-        ahead = calibration.steps_ahead if self.config.async_scheduling else 0
+        ahead = calibration.decided(self.config.async_scheduling)
         steady = steady_state(model, self.load, self.concurrency, self.running, batched, ahead)
         slower = self.slower
         wave_s = self._first_wave_s(model) * constants.step.first_wave_share
