@@ -1,5 +1,6 @@
 """`headrace bench` with the loads and workloads beyond the plain ones, as a user runs it."""
 
+import itertools
 import json
 import os
 import signal
@@ -70,6 +71,19 @@ def test_mixed_lengths_and_a_row_per_chunk(server: str, tmp_path: Path) -> None:
     assert summary["server"]["running_mean"] > 0
     assert summary["server"]["prefix_hit_rate"] == pytest.approx(0.25)
     assert rows(tmp_path, "select count(*) from FILE", "server.parquet")[0][0] > 2
+
+
+def test_requests_follow_so_many_at_a_time_as_asked(server: str, tmp_path: Path) -> None:
+    several = ["--concurrency", "12", "--refill", "4", "--requests", "60", "--processes", "2"]
+    done = bench(tmp_path, server, *several, "--output-tokens", "uniform:5-40")
+    measured(done)
+    sent = rows(tmp_path, "select sent_s from FILE where phase <> 'warmup' order by sent_s")
+    times = [row[0] for row in sent]
+    together = [times[n : n + 4] for n in range(0, len(times), 4)]
+    assert len(times) >= 60
+    assert max(four[-1] - four[0] for four in together) < 0.005
+    apart = [b[0] - a[-1] for a, b in itertools.pairwise(together)]
+    assert sorted(apart)[len(apart) // 4] > 0.005
 
 
 def test_conversations_of_a_reasoning_model(server: str, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from headrace.errors import InputError
+from headrace.loadgen.closed import _lanes, _pools
+from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.head import request_heads
 from headrace.loadgen.share import make_jobs, worker_cpus
 from headrace.loadgen.source import Source, make_source
@@ -107,11 +109,33 @@ def test_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"replay_speed": 1.0}, "expected a trace"),
         ({"request_rate_to": 5.0}, "--rate-to"),
         ({"ramp_s": 1.0, "start": "together"}, "--ramp"),
+        ({"refill": 2, "concurrency": None, "request_rate": 1.0}, "--refill: needs --conc"),
+        ({"refill": 9, "concurrency": 8}, "more than the 8 requests in flight"),
+        ({"refill": 3, "urls": ["http://a", "http://b"]}, "a multiple of the 2 servers"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_spec(**{**VALUES, **changes})
+
+
+@pytest.mark.parametrize(
+    ("servers", "processes", "workers"), [(1, 4, 1), (2, 4, 2), (4, 3, 2), (3, 8, 3)]
+)
+def test_lanes_that_go_on_together_are_in_one_process(
+    tmp_path: Path, servers: int, processes: int, workers: int
+) -> None:
+    urls = [f"http://h{number}" for number in range(servers)]
+    told = {"urls": urls, "processes": processes, "refill": 12, "concurrency": 24}
+    spec = make_spec(**{**VALUES, **told})
+    endpoints = [Endpoint(f"h{number}", 80, False, "") for number in range(servers)]
+    jobs = make_jobs(spec, endpoints, tmp_path)
+    assert len(jobs) == workers
+    lanes = [_lanes(job, 24) for job in jobs]
+    homes = [{lane.url for lane in of_one} for of_one in lanes]
+    assert sum(map(len, homes)) == len(set.union(*homes)) == servers
+    sizes = [pool.size for of_one in lanes for pool in _pools(of_one, 12 / 24).values()]
+    assert sizes == [12 // servers] * servers
 
 
 def test_processors() -> None:

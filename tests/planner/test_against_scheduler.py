@@ -42,8 +42,9 @@ class Times:
 class ClosedLoop:
     """Requests in virtual time: each finished one is replaced; the first wave is left out."""
 
-    def __init__(self, load: Load, concurrency: int, scheduler: Scheduler) -> None:
+    def __init__(self, load: Load, concurrency: int, scheduler: Scheduler, refill: int) -> None:
         self.load, self.scheduler, self.warming = load, scheduler, concurrency
+        self.refill, self.free = refill, 0
         self.arrivals: list[tuple[float, int, Sequence]] = []
         self.order = itertools.count()
         self.window_s = 0.0
@@ -66,8 +67,12 @@ class ClosedLoop:
         if sequence.is_first_output:
             sequence.payload.first_s = clock_s
         if sequence.finished:
-            self.send(clock_s + CLIENT_S, self.load.output_tokens)
+            self.free += 1
             self.count(sequence, clock_s)
+        while self.free >= self.refill:
+            self.free -= self.refill
+            for _ in range(self.refill):
+                self.send(clock_s + CLIENT_S, self.load.output_tokens)
 
     def count(self, sequence: Sequence, clock_s: float) -> None:
         if self.warming:
@@ -79,10 +84,12 @@ class ClosedLoop:
             self.tpots.append((clock_s - times.first_s) / (self.load.output_tokens - 1))
 
 
-def simulate(model: StepModel, load: Load, concurrency: int, spec: SchedulerSpec) -> Measured:
+def simulate(
+    model: StepModel, load: Load, concurrency: int, spec: SchedulerSpec, refill: int
+) -> Measured:
     """A closed loop with a desynchronised start, six requests for every slot."""
     scheduler = Scheduler(spec)
-    loop = ClosedLoop(load, concurrency, scheduler)
+    loop = ClosedLoop(load, concurrency, scheduler, refill)
     clock_s = 0.0
     while len(loop.ttfts) < 6 * concurrency:
         loop.arrive(clock_s)
@@ -154,6 +161,16 @@ def test_they_agree_where_a_step_is_decided_ahead(
     agree("H200", config, isl, osl, concurrency, ttft, rel=0.05, steps_ahead=1)
 
 
+@pytest.mark.parametrize("refill", [2, 3])
+@pytest.mark.parametrize(
+    ("config", "isl", "osl", "concurrency", "ttft"), [*CASES[:2], CASES[4], CASES[7]]
+)
+def test_they_agree_where_prompts_come_together(
+    config: EngineConfig, isl: int, osl: int, concurrency: int, ttft: float | None, refill: int
+) -> None:
+    agree("H200", config, isl, osl, concurrency, ttft, rel=0.05, refill=refill)
+
+
 def agree(
     name: str,
     config: EngineConfig,
@@ -163,6 +180,7 @@ def agree(
     ttft: float | None,
     rel: float = 0.03,
     steps_ahead: int = 0,
+    refill: int = 1,
 ) -> None:
     facts, gpu = load_model("Qwen/Qwen3.5-27B-FP8"), load_gpu(name)
     load = Load(isl, osl, 0.0, 0.8 if config.mtp_depth else 0.0, config.mtp_depth)
@@ -185,8 +203,9 @@ def agree(
         running,
         config.max_num_batched_tokens,
         steps_ahead,
+        refill,
     )
-    measured = simulate(model, load, concurrency, spec)
+    measured = simulate(model, load, concurrency, spec, refill)
     assert predicted.request_s == pytest.approx(measured.request_s, rel=rel)
     assert predicted.tpot_s == pytest.approx(measured.tpot_s, rel=rel)
     if ttft is not None:

@@ -33,6 +33,7 @@ class Case:
     input_tokens: int = 64
     output_tokens: int | AnyLengths = 24
     concurrency: int = 0
+    refill: int = 1
     rate: float = 0.0
 
     @property
@@ -57,6 +58,7 @@ CLOSED = {
         model(StepModel.of_length(0.02), pages=40, max_num_seqs=16), replicas=1, concurrency=16
     ),
     "four replicas": Case(model(**ROOMY), replicas=4, concurrency=64),
+    "three at a time": Case(model(**ROOMY), concurrency=30, refill=6),
 }
 POISSON = {
     "light": Case(model(**ROOMY), rate=8.0),
@@ -74,12 +76,14 @@ def test_a_closed_loop_is_the_load_generators_own(name, start, tmp_path, monkeyp
         input_tokens=case.input_tokens,
         output_tokens=case.output_tokens,
         concurrency=case.concurrency,
+        refill=case.refill,
         duration_s=SECONDS,
         seed=SEED,
         start=start,
     )
     loaded = load_closed(spec, case.engine(), tmp_path, monkeypatch)
-    load = Workload(Closed(case.concurrency, together=start == "together"), case.shape, SEED)
+    arrivals = Closed(case.concurrency, together=start == "together", refill=case.refill)
+    load = Workload(arrivals, case.shape, SEED)
     fleet = simulated(case, load, loaded.window.end_s)
     requests = fleet.requests.used()
     same_tokens(loaded.sent, requests, loaded.window.end_s)

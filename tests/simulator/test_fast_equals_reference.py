@@ -71,6 +71,7 @@ arrivals = st.one_of(
         together=st.booleans(),
         requests=st.sampled_from([0, 80]),
         talk=st.one_of(st.none(), st.builds(Talk, turns, st.sampled_from([0.0, 0.2]), shared)),
+        refill=st.sampled_from([1, 1, 2, 5]),
     ),
     st.builds(Open, rate=st.floats(0.5, 60), variation=st.sampled_from([1.0, 3.0])),
     st.just(Curve((0.0, 2.0, 4.0), (5.0, 60.0, 1.0))),

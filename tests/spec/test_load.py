@@ -123,6 +123,13 @@ def test_a_load_holds_a_concurrency_or_a_rate():
     assert "5:3: workload.request_rate: given together with concurrency" in refusal(text)
 
 
+def test_requests_that_follow_others_need_a_held_concurrency():
+    text = MINIMAL + "workload:\n  request_rate: 2\n  refill: 3\n"
+    assert "5:3: workload.refill: only with a held concurrency" in refusal(text)
+    text = MINIMAL + "workload:\n  concurrency: 4\n  refill: 8\n"
+    assert "5:11: workload.refill: 8 is more than the 4 requests in flight" in refusal(text)
+
+
 def test_options_that_only_look_like_secrets_are_left_alone():
     args = "args: {max_num_batched_tokens: 9, tokenizer: x, skip_tokenizer_init: true}"
     assert parse_fleet(with_part("engine", args), "f").engine.args["tokenizer"] == "x"

@@ -42,6 +42,7 @@ Arrivals = Annotated[str, _load("--arrivals", "poisson, constant, or gamma with 
 Burstiness = Annotated[float, _load("--burstiness", "Gamma shape: below 1 in bursts.")]
 RateTo = Annotated[float | None, _load("--rate-to", "Raise the rate evenly to this one.")]
 Ramp = Annotated[float, _load("--ramp", "Seconds over which the concurrency is built up.")]
+Refill = Annotated[int, _load("--refill", "Follow requests that ended so many at a time.")]
 Replay = Annotated[
     float | None,
     _load("--replay", "Send a trace's requests at its own times, so many times as fast."),

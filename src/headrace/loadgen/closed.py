@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from headrace.loadgen.client import Stream
@@ -35,6 +36,14 @@ class Lane:
         self.failures = 0
 
 
+@dataclass
+class Pool:
+    """Lanes to one server that go on together."""
+
+    size: int
+    waiting: list[Lane] = field(default_factory=list)
+
+
 class ClosedLoop(Driver):
     """Holds this worker's share of the concurrency until it is stopped.
 
@@ -47,6 +56,9 @@ class ClosedLoop(Driver):
 
     In conversations of several turns a lane is one user: while the user thinks, the lane has no
     request in flight.
+
+    With `refill` a lane that is free waits until so many at its server are; then all of them go
+    on. Servers share what is asked for in all, and each has its lanes in one worker.
     """
 
     def __init__(
@@ -59,6 +71,7 @@ class ClosedLoop(Driver):
         self._lanes = _lanes(job, job.arrivals.concurrency)
         self.warm_left = len(self._lanes) if job.spread else 0
         self._unsent = deque(self._lanes)
+        self._pools = _pools(self._lanes, job.arrivals.refill / job.arrivals.concurrency)
 
     def start(self, start_s: float) -> None:
         """The first requests: all of them, or in the first wave as many as the ramp allows."""
@@ -98,6 +111,15 @@ class ClosedLoop(Driver):
         if request.phase is Phase.WARMUP:
             self._ramp_up()
 
+    def _again(self, lane: Lane) -> None:
+        """The lane goes on, with the others that wait for it at its server."""
+        pool = self._pools[lane.url]
+        pool.waiting.append(lane)
+        if len(pool.waiting) >= pool.size:
+            together, pool.waiting = pool.waiting, []
+            for one in together:
+                self._next(one)
+
     def _next(self, lane: Lane) -> None:
         if self.stopping:
             return
@@ -135,9 +157,9 @@ class ClosedLoop(Driver):
         lane.failures = 0
         think_s = self._turn(lane, stream, request)
         if think_s:
-            self.timers.call_at(perf_counter() + think_s, self._next, lane)
+            self.timers.call_at(perf_counter() + think_s, self._again, lane)
         else:
-            self._next(lane)
+            self._again(lane)
 
     def _turn(self, lane: Lane, stream: Stream, request: Request) -> float:
         """Ready the conversation's next turn, if it has one: after how long it is due."""
@@ -162,7 +184,7 @@ class ClosedLoop(Driver):
         if retry_after.isdigit():
             pause_s = min(RETRY_AFTER_MAX_S, max(pause_s, float(retry_after)))
         lane.failures = min(lane.failures + 1, 16)
-        self.timers.call_at(perf_counter() + pause_s, self._next, lane)
+        self.timers.call_at(perf_counter() + pause_s, self._again, lane)
 
 
 def _lanes(job: Job, concurrency: int) -> list[Lane]:
@@ -174,3 +196,9 @@ def _lanes(job: Job, concurrency: int) -> list[Lane]:
         Lane(place % len(job.endpoints), lengths[place] if lengths else None)
         for place in range(job.index, concurrency, job.workers)
     ]
+
+
+def _pools(lanes: list[Lane], share: float) -> dict[int, Pool]:
+    """For each server, how many of its lanes go on together: that share, and one at least."""
+    counted = Counter(lane.url for lane in lanes)
+    return {url: Pool(max(1, round(count * share))) for url, count in counted.items()}

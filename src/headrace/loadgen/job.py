@@ -50,6 +50,8 @@ class Arrivals:
     """The rate rises or falls to this over `ramp_s`, once the warm-up is over."""
     ramp_s: float = 0.0
     """Closed loop: the first wave is spread over at least this time."""
+    refill: int = 1
+    """Closed loop: so many places that became free are taken again together, in all."""
     kind: str = "poisson"
     burstiness: float = 1.0
     speed: float | None = None

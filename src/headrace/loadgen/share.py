@@ -25,7 +25,7 @@ def make_jobs(
     words: Words | None = None,
 ) -> list[Job]:
     """Each worker's share; no more workers than there is work for."""
-    workers = min(spec.processes, spec.concurrency or spec.processes)
+    workers = _workers(spec, len(endpoints))
     traffic = make_traffic(spec, samples, words)
     cpus = worker_cpus(spec.cpus, workers)
     return [
@@ -45,6 +45,14 @@ def make_jobs(
         )
         for index in range(workers)
     ]
+
+
+def _workers(spec: BenchSpec, servers: int) -> int:
+    """No more than lanes; and where they are refilled together, one for all lanes to a server."""
+    most = min(spec.processes, spec.concurrency or spec.processes)
+    if spec.refill == 1:
+        return most
+    return next(count for count in range(most, 0, -1) if servers % count == 0)
 
 
 def worker_cpus(asked: list[int] | None, workers: int) -> list[int]:
@@ -100,6 +108,7 @@ def _arrivals(spec: BenchSpec) -> Arrivals:
         rate=spec.request_rate,
         rate_to=spec.request_rate_to,
         ramp_s=ramp_s,
+        refill=spec.refill,
         kind=spec.arrivals,
         burstiness=spec.burstiness,
         speed=spec.replay_speed,

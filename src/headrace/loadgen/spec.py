@@ -56,6 +56,8 @@ class BenchSpec(BaseModel):
     """Sends the dataset's requests at their own times, so many times as fast."""
     ramp_s: NonNegativeFloat = 0.0
     """Closed loop: streams are added evenly over this time."""
+    refill: PositiveInt = 1
+    """Closed loop: so many requests that ended are followed together, in all."""
     requests: PositiveInt | None = None
     duration_s: PositiveFloat | None = None
     processes: PositiveInt = 1
@@ -154,6 +156,21 @@ class BenchSpec(BaseModel):
             raise InputError("--rate-to: needs --rate and --duration")
         if self.ramp_s and not (self.concurrency and self.start == "spread"):
             raise InputError("--ramp: needs --concurrency, and --start spread")
+        self._check_refill()
+
+    def _check_refill(self) -> None:
+        if self.refill == 1:
+            return
+        if self.concurrency is None:
+            raise InputError("--refill: needs --concurrency")
+        if self.refill > self.concurrency:
+            raise InputError(
+                f"--refill {self.refill}: more than the {self.concurrency} requests in flight"
+            )
+        if self.refill % len(self.urls):
+            raise InputError(
+                f"--refill {self.refill}: expected a multiple of the {len(self.urls)} servers"
+            )
 
 
 DROP = "drop --concurrency and --rate"

@@ -110,6 +110,7 @@ def _load(spec: BenchSpec, seen: Evidence) -> list[str]:
         off = seen.concurrency_mean / spec.concurrency - 1
         e2e_ms = seen.latency.e2e.mean if seen.latency else 0.0
         lost = TURNAROUND_MS / (e2e_ms + TURNAROUND_MS)
+        lost += (spec.refill - 1) / 2 / spec.concurrency
         if off > CONCURRENCY_TOLERANCE or off < -CONCURRENCY_TOLERANCE - lost:
             reasons.append(
                 f"the load was not held: {seen.concurrency_mean:.1f} requests in flight on "

@@ -9,7 +9,7 @@ without are told apart, since the step time is not linear in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -123,10 +123,13 @@ def steady_state(
     running: int,
     batched_tokens: int,
     steps_ahead: int = 0,
+    refill: int = 1,
 ) -> SteadyState:
     """Solve for one replica. `running` caps the sequences in the batch; the rest wait.
 
-    `steps_ahead` are put together before a request comes, beside the one under way.
+    `steps_ahead` are put together before a request comes, beside the one under way. `refill`
+    requests, few of all, take the place of finished ones at a time: the first of them waits for
+    the others outside, and their prompts share a step.
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
     sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for
@@ -138,20 +141,24 @@ def steady_state(
     steps = max(load.decode_steps, 1e-9)
     verified = 1 + load.mtp_depth
     prompt = load.computed_input_tokens
+    if concurrency - refill >= running:
+        refill = 1  # those who wait for a slot take the place of each that ends
+    concurrency = max(1.0, concurrency - (refill - 1) / 2)
     admitted = min(concurrency, running)
     queued = concurrency - admitted
     waiting_steps = 1.0 + steps_ahead if queued == 0 else 0.0
-    prefill_steps = max(1.0, math.ceil(prompt / batched_tokens))
+    last = [math.ceil(n * prompt / batched_tokens) for n in range(1, refill + 1)]
+    prefill_steps = sum(last) / refill
     decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
     ceiling = batched_tokens / (verified + prompt / steps)
     utilization = min(decoding / ceiling, 1.0)
     decoding = min(decoding, ceiling)
     started = decoding / steps
-    idle, mixed, share = _steps(model, load, decoding, started, batched_tokens)
+    idle, mixed, share = _steps(model, load, decoding, started, batched_tokens, refill)
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s
     request_s = started / mean_s
     slot_s = queued / request_s
-    seen = share * (1 - 1 / max(1.0, admitted))
+    seen = share * (1 - min(1.0, refill / max(1.0, admitted)))
     tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
     tpot_s /= max(1, load.output_tokens - 1)
     if utilization < 1:
@@ -191,26 +198,51 @@ class _Step:
 
 
 def _steps(
-    model: StepModel, load: Load, decoding: float, started: float, batched_tokens: int
+    model: StepModel,
+    load: Load,
+    decoding: float,
+    started: float,
+    batched_tokens: int,
+    refill: int,
 ) -> tuple[_Step, _Step, float]:
     """The step without a prompt, the one with, and how often the latter comes."""
-    prompt = load.computed_input_tokens
+    prompt = refill * load.computed_input_tokens
     room = max(1.0, batched_tokens - decoding * (1 + load.mtp_depth))
-    chunks = started * max(1.0, prompt / room)
-    share = max(1e-9, 1 - math.exp(-chunks))
-    share = max(share, min(1.0, started * prompt / room))
-    tokens = started * prompt / share
+    # who follow one by one fill up what a longer prompt leaves of its last step
+    chunks = prompt / room if refill == 1 else math.ceil(prompt / room)
+    ended = started * max(1.0, chunks)
+    share = max(1e-9, 1 - _refills(0, ended, refill))
+    share = max(share, min(1.0, started * load.computed_input_tokens / room))
+    tokens = started * load.computed_input_tokens / share
 
     def step(tokens: float) -> _Step:
         parts = model.parts(load.batch(decoding, tokens))
         return _Step(sum(parts.values()), parts)
 
     mixed = step(tokens)
-    if prompt < tokens:
+    if refill > 1 and prompt > room:
+        mixed = _by_chunks(step, prompt, room)
+    elif prompt < tokens:
         one = step(prompt)
         if one.parts["launch"] > 0 or _captured(model, decoding, prompt):
-            mixed = _by_prompts(step, one, prompt, tokens, chunks)
+            mixed = _by_prompts(step, one, prompt, tokens, ended, refill)
     return step(0.0), mixed, share
+
+
+def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float) -> _Step:
+    """The mean of the steps that prompts take which come together and exceed the budget."""
+    whole, rest = divmod(prompts, room)
+    steps = [(whole, step(room))] + ([(1.0, step(rest))] if rest else [])
+    return _mean(steps)
+
+
+def _mean(steps: Sequence[tuple[float, _Step]]) -> _Step:
+    total = sum(weight for weight, _ in steps)
+    parts = {
+        cause: sum(weight * each.parts[cause] for weight, each in steps) / total
+        for cause in steps[0][1].parts
+    }
+    return _Step(sum(parts.values()), parts)
 
 
 def _captured(model: StepModel, decoding: float, prompt: float) -> bool:
@@ -219,19 +251,40 @@ def _captured(model: StepModel, decoding: float, prompt: float) -> bool:
     return bool(model.captured) and tokens <= model.captured[-1]
 
 
+def _refills(count: int, ended: float, refill: int) -> float:
+    """The probability that a step begins with so many refills, where `ended` requests end in one.
+
+    They end by chance (Poisson). A refill is due at every `refill`-th end, and the last one may
+    be that many ends ago or fewer: so many refills are due after as many ends as make them, and
+    less often after some more or fewer.
+    """
+    if refill == 1:
+        return _poisson(count, ended)
+    first, beyond = max(0, (count - 1) * refill + 1), (count + 1) * refill
+    return sum(
+        (1 - abs(n - count * refill) / refill) * _poisson(n, ended) for n in range(first, beyond)
+    )
+
+
+def _poisson(count: int, mean: float) -> float:
+    return math.exp(-mean) * mean**count / math.factorial(count)
+
+
 def _by_prompts(
-    step: Callable[[float], _Step], first: _Step, prompt: float, tokens: float, chunks: float
+    step: Callable[[float], _Step],
+    first: _Step,
+    prompt: float,
+    tokens: float,
+    ended: float,
+    refill: int,
 ) -> _Step:
-    """The mean of steps with one prompt (`first`), two and more: `tokens` of prompts on average.
+    """The mean of steps with one refill (`first`), two and more: `tokens` of prompts on average.
 
     The time of a step is not linear in its tokens: launches bound a step with one prompt and
     kernels one with several, and CUDA graphs pad each to a size of its own.
     """
-    some = 1 - math.exp(-chunks)
-    one = chunks * math.exp(-chunks) / some
-    two = one * chunks / 2
+    some = 1 - _refills(0, ended, refill)
+    one, two = (_refills(count, ended, refill) / some for count in (1, 2))
     more = max(1 - one - two, 1e-9)
     rest = max((tokens - (one + 2 * two) * prompt) / more, prompt)
-    steps = ((one, first), (two, step(2 * prompt)), (more, step(rest)))
-    parts = {k: sum(share * each.parts[k] for share, each in steps) for k in steps[0][1].parts}
-    return _Step(sum(parts.values()), parts)
+    return _mean([(one, first), (two, step(2 * prompt)), (more, step(rest))])

@@ -75,6 +75,7 @@ class Evaluator:
         self.demand = Demand(fleet.workload)
         self.goals = fleet.slo.goals()
         self.request_s = self.demand.request_s
+        self._refill = fleet.workload.refill
         self._kernels: dict[object, StepModel] = {}
         self._steps: dict[object, StepModel] = {}
         self._rules: dict[object, str | None] = {}
@@ -195,24 +196,34 @@ class Evaluator:
         return low
 
     def serving(
-        self, config: EngineConfig, concurrency: int, running: int, replicas: int
+        self,
+        config: EngineConfig,
+        concurrency: int,
+        running: int,
+        replicas: int,
+        refill: int | None = None,
     ) -> Serving:
-        """The steady state of one of `replicas`, and what its prefix cache finds in it."""
+        """The steady state of one of `replicas`, and what its prefix cache finds in it.
+
+        `refill`, of one replica, is used instead of the workload's where it is given.
+        """
+        refill = refill or max(1, round(self._refill / replicas))
         key: tuple[object, ...] = (
             *_kernels(config),
             captured_tokens(config),
             config.max_num_batched_tokens,
             concurrency,
             running,
+            refill,
         )
         if self.demand.hits_follow:
             key = (*key, _room(config), config.prefix_caching, replicas)
         if key not in self._states:
-            self._states[key] = self._serving(config, concurrency, running, replicas)
+            self._states[key] = self._serving(config, concurrency, running, replicas, refill)
         return self._states[key]
 
     def _serving(
-        self, config: EngineConfig, concurrency: int, running: int, replicas: int
+        self, config: EngineConfig, concurrency: int, running: int, replicas: int, refill: int
     ) -> Serving:
         """Hits make room, and room makes hits: the share that makes itself, by secants."""
         model, tokens = self.step_model(config), config.max_num_batched_tokens
@@ -221,7 +232,7 @@ class Evaluator:
 
         def with_hits(kept: float) -> Serving:
             found, load = self._load(config, page, kept)
-            steady = steady_state(model, load, concurrency, running, tokens, ahead)
+            steady = steady_state(model, load, concurrency, running, tokens, ahead, refill)
             return Serving(steady, load, found, kept)
 
         serving = with_hits(1.0)

@@ -13,6 +13,9 @@ from headrace.planner.find import Found
 from headrace.planner.plan import Rejected
 from headrace.planner.search import DRAFTING_GAIN, INDIFFERENCE, Searched
 
+REFILLS = (2, 3, 4, 6)
+REFILL_GAIN = 0.05
+"""What a client that sends requests together must gain to be told of."""
 BOUND_BY: dict[str, str] = {
     "gemm": "matrix multiplication",
     "head": "LM head and sampling",
@@ -59,7 +62,8 @@ def why(found: Found) -> list[str]:
         lines.append(
             "bfloat16 state rounds the recurrence; check your own accuracy metric before keeping it"
         )
-    return found.reasons + lines + _confidence(evaluator, chosen) + _host(evaluator, chosen)
+    lines += _refilled(evaluator, chosen) + _confidence(evaluator, chosen)
+    return found.reasons + lines + _host(evaluator, chosen)
 
 
 def _bottleneck(chosen: Candidate) -> str:
@@ -115,6 +119,31 @@ def _scattered(chosen: Candidate, evaluator: Evaluator) -> list[str]:
     words = (
         f"gateway.policy {policy} sends 1 in {chosen.replicas} following prompts to the replica "
         "that has their beginning; prefix-affinity sends all"
+    )
+    return [words]
+
+
+def _refilled(evaluator: Evaluator, chosen: Candidate) -> list[str]:
+    """What prompts that share a step would gain, where the client may send them so.
+
+    A goal for latencies or a rate leaves the client no choice.
+    """
+    workload = evaluator.fleet.workload
+    if workload.refill > 1 or evaluator.goals or evaluator.request_s is not None:
+        return []
+    config, per_replica = chosen.config, chosen.concurrency
+    reached = {
+        refill: evaluator.serving(config, per_replica, chosen.running, chosen.replicas, refill)
+        for refill in REFILLS
+        if refill < per_replica
+    }
+    best = max(reached, key=lambda refill: reached[refill].steady.request_s, default=1)
+    gain = reached[best].steady.request_s / chosen.steady.request_s - 1 if reached else 0.0
+    if gain < REFILL_GAIN:
+        return []
+    words = (
+        f"a client that follows requests {best} at a time at each replica (workload.refill "
+        f"{best * chosen.replicas}) lets their prompts share a step: +{100 * gain:.0f} % tok/s"
     )
     return [words]
 

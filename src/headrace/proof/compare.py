@@ -19,11 +19,17 @@ def bench_spec(
     """The planned workload at the planned concurrency (or the stated rate) against `urls`.
 
     A trace with times is sent at its own times, so much quicker or slower as the rate asks for.
-    Raises InputError as `require_sendable`.
+    Raises InputError as `require_sendable`, and for a refill that `urls` cannot share.
     """
     fleet = plan.fleet
     workload, hardware = fleet.workload, fleet.hardware
     require_sendable(workload)
+    if workload.refill % len(urls):
+        raise InputError(
+            f"workload.refill {workload.refill}: without a gateway it is shared by {len(urls)} "
+            "replicas, which takes a multiple of that",
+            hint=f"workload.refill {len(urls) * max(1, round(workload.refill / len(urls)))}",
+        )
     talk, rate = workload.conversation, Demand(workload).request_s
     price, traced = plan.usd_per_gpu_hour, workload.traced
     speed = rate / traced.request_s if rate and traced and traced.request_s else None
@@ -41,6 +47,7 @@ def bench_spec(
         prefix_hit_rate=workload.prefix_hit_rate,
         concurrency=None if rate else _streams(plan),
         request_rate=None if speed else rate,
+        refill=workload.refill,
         duration_s=duration_s,
         requests=requests,
         slo=fleet.slo.limits(),

@@ -29,9 +29,9 @@ OF_FLEET: dict[str, Policy] = {
     "least-request": "least-request",
     "affinity": "affinity",
     "prefix-affinity": "affinity",
-    "none": "round-robin",
+    "none": "direct",
 }
-"""The fleet file's policies; without a gateway the load generator goes round itself."""
+"""The fleet file's policies."""
 WARM_ANSWERS = 2.0
 """An open loop is warm after so many times a request's whole duration."""
 
@@ -71,6 +71,8 @@ class Case:
     """Shared prefixes that a replica keeps; 0: all of them."""
     talk: Talk | None = None
     """Conversations: `in_flight` is then of users, those who think included."""
+    refill: int = 1
+    """Closed loop: so many requests that ended are followed together, over the whole fleet."""
     regions: int = 1
     region_delay_s: float = 0.0
 
@@ -99,7 +101,8 @@ class Case:
         """The fleet file's load on all nodes."""
         if self.request_rate is not None:
             return Open(self.request_rate)
-        return Closed(round(self.in_flight * self.replicas), talk=self.talk)
+        concurrency = round(self.in_flight * self.replicas)
+        return Closed(concurrency, talk=self.talk, refill=self.refill)
 
     @property
     def settle_s(self) -> float:
@@ -174,6 +177,7 @@ def case_of(plan: Plan, **changes: object) -> Case:
         if load.trace
         else Shape(load.input_tokens, load.output_tokens),
         "talk": _talk(plan),
+        "refill": load.refill,
         "usd_per_gpu_hour": plan.usd_per_gpu_hour,
         "answer_s": _answer_s(plan),
         "goals": fleet.slo.goals(),

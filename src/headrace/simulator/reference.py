@@ -97,8 +97,12 @@ class ReferenceFleet:
 
     def _is_used_up(self) -> bool:
         requests, closed = self.requests, self.closed
-        over = closed is not None and 0 < closed.requests <= requests.sent
-        return requests.sent == requests.capacity and not over
+        if closed is None:
+            return False
+        most = max(self._pools)
+        if closed.requests:
+            most = min(most, closed.requests - requests.sent)
+        return requests.sent + most > requests.capacity
 
     def _next_arrival_s(self) -> float:
         requests = self.requests
@@ -113,7 +117,7 @@ class ReferenceFleet:
 
     def _happen(self, number: int, event: Event, what: int) -> None:
         if event is Event.SEND:
-            self._send(what)
+            self._go_on(what)
         elif event is Event.ROUTE:
             self._route(what)
         elif event is Event.DELIVER:
@@ -128,6 +132,9 @@ class ReferenceFleet:
     # Clients
 
     def _begin_closed(self, closed: Closed) -> None:
+        self._pools = closed.pools(self.scenario.addresses)
+        self._free: list[list[int]] = [[] for _ in self._pools]
+        self._begun = [False] * closed.concurrency
         if closed.together:
             self._warm_left = 0
         else:
@@ -136,6 +143,19 @@ class ReferenceFleet:
         self._unsent = closed.at_once
         for lane in range(closed.at_once):
             self._plan(0.0, Event.SEND, lane)
+
+    def _go_on(self, lane: int) -> None:
+        """The lane's first request, or the next one of all lanes that waited for this one."""
+        if not self._begun[lane]:
+            self._begun[lane] = True
+            self._send(lane)
+            return
+        pool = lane % len(self._pools)
+        self._free[pool].append(lane)
+        if len(self._free[pool]) >= self._pools[pool]:
+            together, self._free[pool] = self._free[pool], []
+            for one in together:
+                self._send(one)
 
     def _send(self, lane: int) -> None:
         requests = self.requests

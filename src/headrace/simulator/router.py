@@ -70,6 +70,8 @@ class Router:
             return self._connection(request, gateway, role, backends)
         if policy == "affinity":
             return self._by_prefix(request, gateway, role, len(backends))
+        if policy == "direct":
+            return backends[self._source(request) % len(backends)]
         for _ in range(RESELECTIONS + 1):
             if policy == "round-robin":
                 replica = self._next_in_turn(request, gateway, role, backends)
@@ -99,11 +101,14 @@ class Router:
         self._left[role][lane] -= 1
         return replica
 
+    def _source(self, request: int) -> int:
+        """Who sends it: a place of a closed loop, or nobody else."""
+        return request if len(self.requests.lane) == 0 else int(self.requests.lane[request])
+
     def _next_in_turn(self, request: int, gateway: int, role: int, backends: list[int]) -> int:
         """Connections are dealt to worker threads by chance; each has a turn of its own."""
         key, other = self._keys[gateway]
-        source = request if len(self.requests.lane) == 0 else int(self.requests.lane[request])
-        worker = hashed(other, key, source) % self.spec.workers
+        worker = hashed(other, key, self._source(request)) % self.spec.workers
         place = (role * self.spec.count + gateway) * self.spec.workers + worker
         turn = self._turns[place]
         self._turns[place] = turn + 1

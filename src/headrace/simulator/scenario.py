@@ -20,8 +20,14 @@ EJECTED = 1 << 40
 EVERY = -1
 """`choices` of a gateway that looks at every replica."""
 
-Policy = Literal["random-connection", "round-robin", "least-request", "affinity"]
-POLICIES: tuple[Policy, ...] = ("random-connection", "round-robin", "least-request", "affinity")
+Policy = Literal["random-connection", "round-robin", "least-request", "affinity", "direct"]
+POLICIES: tuple[Policy, ...] = (
+    "random-connection",
+    "round-robin",
+    "least-request",
+    "affinity",
+    "direct",
+)
 
 PREFILL, DECODE = 0, 1
 """The two roles of disaggregated replicas; all replicas have the first one otherwise."""
@@ -40,6 +46,8 @@ class Gateways:
       asked.
     - `affinity`: a hash of the prefix on a ring of replicas; a replica over `bound` times the mean
       load is passed over.
+    - `direct`: no gateway. Clients know the replicas and deal their places, or in an open loop
+      their requests, out to them in turn, as Headrace's load generator does.
     """
 
     policy: Policy = "least-request"
@@ -132,6 +140,11 @@ class Scenario:
             raise ValueError(f"delay_s has shape {self.delay_s.shape}, expected one row a gateway")
         if len(self.speed) != count or len(self.role_of) != count:
             raise ValueError("speed and role_of need one entry per replica")
+
+    @property
+    def addresses(self) -> int:
+        """How many servers a client knows: gateways, or the replicas themselves."""
+        return self.replicas if self.gateways.policy == "direct" else self.gateways.count
 
     @property
     def replicas(self) -> int:

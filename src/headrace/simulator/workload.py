@@ -59,6 +59,14 @@ class Closed:
     ramp_least: int = 8
     talk: Talk | None = None
     """Each place is a user, who has no request in flight while thinking."""
+    refill: int = 1
+    """So many free places are taken again together, in all; servers share them."""
+
+    def pools(self, servers: int) -> list[int]:
+        """How many of the places at each server are taken again together, one at least."""
+        places = [len(range(server, self.concurrency, servers)) for server in range(servers)]
+        share = min(1.0, self.refill / self.concurrency)
+        return [max(1, round(count * share)) for count in places]
 
     @property
     def at_once(self) -> int:

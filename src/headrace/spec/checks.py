@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.spec.document import Document, FieldPath, Problem
 from headrace.spec.fleet import Fleet
+from headrace.spec.workload import Workload
 
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off"})
 _SECRET = re.compile(r"(^|_)(api_keys?|token|secret|password|passwd)$", re.IGNORECASE)
@@ -78,6 +79,18 @@ def _load(fleet: Fleet, document: Document) -> Iterator[Problem]:
             "or sends them at a rate; take one of the two out"
         )
         yield document.problem(("workload", name), text, key=True)
+    if load.refill > 1:
+        yield from _refill(load, rates, document)
+
+
+def _refill(load: Workload, rates: list[str], document: Document) -> Iterator[Problem]:
+    at = ("workload", "refill")
+    if rates or load.trace is not None:
+        text = "only with a held concurrency: requests that arrive by themselves follow no other"
+        yield document.problem(at, text, key=True)
+    elif load.concurrency != "auto" and load.refill > load.concurrency:
+        text = f"{load.refill} is more than the {load.concurrency} requests in flight"
+        yield document.problem(at, text)
 
 
 def _settled_by_trace(document: Document) -> list[str]:

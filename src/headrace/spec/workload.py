@@ -71,6 +71,12 @@ class Workload(Part):
     concurrency: Literal["auto"] | PositiveInt = Field(
         "auto", description="Requests in flight over the whole fleet; `auto` leaves it to the plan."
     )
+    refill: PositiveInt = Field(
+        1,
+        description="Requests that take the place of finished ones so many at a time, over the "
+        "whole fleet, with a held concurrency: their prompts then share a step. 1 follows each "
+        "at once.",
+    )
     request_rate: PositiveFloat | None = Field(
         None, description="Requests per second (open loop, Poisson) instead of a concurrency."
     )
@@ -105,6 +111,8 @@ class Workload(Part):
             means = f"{self.inputs.mean:,.0f} in / {self.outputs.mean:,.0f} out"
             return f"{name}, {count:,} requests of {means} on average"
         words = f"{_in_words(self.inputs)} in / {_in_words(self.outputs)} out"
+        if self.refill > 1:
+            words += f", {self.refill} at a time"
         if self.conversation is None:
             return words
         return f"{words} a turn, {_in_words(as_lengths(self.conversation.turns))} turns"

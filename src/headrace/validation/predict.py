@@ -62,6 +62,8 @@ class Case:
     replicas: float
     measured: Measured
     at_once: bool = True
+    refill: int = 1
+    """Requests that follow finished ones together at one replica."""
     slower: float = 1.0
     """A measured override of the step time (`perf.constants.Override`)."""
 
@@ -84,7 +86,9 @@ class Case:
         model = assemble(self.operators, self.config, constants.step, here)
         batched = self.config.max_num_batched_tokens
         ahead = calibration.decided(self.config.async_scheduling)
-        steady = steady_state(model, self.load, self.concurrency, self.running, batched, ahead)
+        steady = steady_state(
+            model, self.load, self.concurrency, self.running, batched, ahead, self.refill
+        )
         slower = self.slower
         wave_s = self._first_wave_s(model) * constants.step.first_wave_share
         ttft_s = steady.ttft_s + calibration.request_s + wave_s

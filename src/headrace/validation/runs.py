@@ -49,6 +49,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
     args = plan.chosen.engine_args
     configured = vllm_args.configured(engine.version, args, engine.env, gpu, facts)
     completed = max(1, summary.requests.completed)
+    refill = max(1, round(fleet.workload.refill / layout.replicas))
     latency = summary.latency_ms
     assert latency is not None
     return Case(
@@ -66,11 +67,12 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
             acceptance=fleet.workload.acceptance.get("mtp", 0.0) if configured.mtp_depth else 0.0,
             mtp_depth=configured.mtp_depth,
         ),
-        concurrency=summary.concurrency.mean / layout.replicas,
+        concurrency=summary.concurrency.mean / layout.replicas + (refill - 1) / 2,
         running=plan.chosen.max_running,
         replicas=layout.replicas,
         measured=Measured(latency.tpot.mean, latency.ttft.mean, summary.throughput.total_tok_s),
         at_once=False,
+        refill=refill,
     )
 
 

@@ -52,8 +52,10 @@ def advance(s, until_s):
             _reach_gateway(s, s.counts[c.SENT] - 1)
             continue
         kind, number = divmod(s.heap_what[0], KIND)
-        if kind == SEND and rows == s.counts[c.SENT] < s.counts[c.LIMIT]:
-            return REQUESTS_USED_UP
+        if kind == SEND:
+            most = min(s.counts[c.REFILL], s.counts[c.LIMIT] - s.counts[c.SENT])
+            if s.counts[c.SENT] + most > rows:
+                return REQUESTS_USED_UP
         order = s.heap_order[0]
         s.seconds[c.NOW_S] = event_s
         if kind == STEP:
@@ -94,7 +96,7 @@ def _look_ahead(s, entered, until_s):
 @compiled
 def _happen(s, kind, number):
     if kind == SEND:
-        _send(s, number)
+        _go_on(s, number)
     elif kind == ROUTE:
         _route(s, number)
     elif kind == DELIVER:
@@ -103,6 +105,23 @@ def _happen(s, kind, number):
         for r in range(len(s.of)):
             s.of[r, c.SEEN] = s.of[r, c.IN_FLIGHT]
         plan(s, s.seconds[c.NOW_S] + s.seconds[c.STALE_S], LOOK, 0)
+
+
+@compiled
+def _go_on(s, lane):
+    """The lane's first request, or the next one of all lanes that waited for this one."""
+    if s.lanes[lane, c.BEGUN] == 0:
+        s.lanes[lane, c.BEGUN] = 1
+        _send(s, lane)
+        return
+    pool = lane % len(s.free)
+    count = s.free[pool, c.FREE] + 1
+    s.free[pool, c.FREE + count] = lane
+    s.free[pool, c.FREE] = count
+    if count >= s.free[pool, c.POOL]:
+        s.free[pool, c.FREE] = 0
+        for place in range(count):
+            _send(s, s.free[pool, c.FIRST_FREE + place])
 
 
 @compiled

@@ -12,10 +12,11 @@ from headrace.simulator.router import AFFINITY_KEY
 from headrace.simulator.scenario import EJECTED, EVERY, POLICIES
 from headrace.spec.balance import RESELECTIONS
 
-CONNECTION, TURN, LEAST = (
+CONNECTION, TURN, LEAST, DIRECT = (
     POLICIES.index("random-connection"),
     POLICIES.index("round-robin"),
     POLICIES.index("least-request"),
+    POLICIES.index("direct"),
 )
 FOREVER = 1 << 62
 MOST_LOOKS = 1 << 20
@@ -28,8 +29,13 @@ loaded a request ahead, since one of them gets it."""
 @compiled
 def gateway_of(s, request):
     """The gateway that its client is connected to."""
-    number = s.asked[request, c.LANE] if s.counts[c.CLOSED] == 1 else request
-    return np.int64(number) % s.counts[c.GATEWAYS]
+    return _source(s, request) % s.counts[c.GATEWAYS]
+
+
+@compiled
+def _source(s, request):
+    """Who sends it: a place of a closed loop, or nobody else."""
+    return np.int64(s.asked[request, c.LANE]) if s.counts[c.CLOSED] == 1 else np.int64(request)
 
 
 @compiled
@@ -41,6 +47,8 @@ def pick(s, request, gateway, role):
     policy = s.counts[c.POLICY]
     if policy == CONNECTION:
         return _connection(s, request, gateway, role, count)
+    if policy == DIRECT:
+        return s.backends[role, gateway, 0, _source(s, request) % count]
     if policy != TURN and policy != LEAST:
         return _by_prefix(s, request, gateway, role, count)
     replica = np.int64(-1)
@@ -92,9 +100,10 @@ def _connection(s, request, gateway, role, count):
 
 @compiled
 def _next_in_turn(s, request, gateway, role, count):
-    source = np.int64(s.asked[request, c.LANE]) if s.counts[c.CLOSED] == 1 else np.int64(request)
     chance = hashed(
-        s.gateway[gateway, c.GATEWAY_KEYS + 1], s.gateway[gateway, c.GATEWAY_KEYS + 0], source
+        s.gateway[gateway, c.GATEWAY_KEYS + 1],
+        s.gateway[gateway, c.GATEWAY_KEYS + 0],
+        _source(s, request),
     )
     worker = np.int64(chance) % s.counts[c.WORKERS]
     turn = s.turns[role, gateway, worker]

@@ -68,6 +68,7 @@ class State(NamedTuple):
     turns: I8  # role x gateway x worker
     delay_s: F8  # gateway x replica
     lanes: I8  # lane x ..
+    free: I8  # server x ..
     prefixes: I4  # replica x (before, after) x group or user, then the anchor of the list
     contexts: I4  # replica x user x ..
     asked: I4  # request x ..
@@ -115,6 +116,7 @@ def new_state(
         turns=np.array(turns, np.int64).reshape(2, gateways.count, gateways.workers),
         delay_s=np.ascontiguousarray(scenario.delay_s, dtype=np.float64),
         lanes=_lanes(closed, warm_lengths),
+        free=_free(closed, scenario.addresses),
         prefixes=np.full((replicas, 2, groups + 1 if groups else 0), -1, np.int32),
         contexts=np.zeros((replicas, users, 2), np.int32),
         **_of_requests(requests),
@@ -194,6 +196,13 @@ def _lanes(closed: Closed | None, warm_lengths: I4) -> I8:
     return table
 
 
+def _free(closed: Closed | None, servers: int) -> I8:
+    pools = closed.pools(servers) if closed else [1]
+    table = np.zeros((len(pools), c.FIRST_FREE + max(pools)), np.int64)
+    table[:, c.POOL] = pools
+    return table
+
+
 def most_running(model: ReplicaModel) -> int:
     """Sequences that can hold pages at once; a bound that keeps a replica's slots together."""
     spec = model.scheduler
@@ -241,6 +250,7 @@ def _counts(scenario: Scenario, closed: Closed | None) -> I8:
     table[c.LIMIT] = closed.requests if closed and closed.requests else 2**62
     table[c.LANES] = closed.concurrency if closed else 0
     table[c.WARM_LEFT] = 0 if closed is None or closed.together else closed.concurrency
+    table[c.REFILL] = max(closed.pools(scenario.addresses)) if closed else 0
     table[c.AHEAD] = -1
     table[c.POLICY] = POLICIES.index(gateways.policy)
     table[c.GATEWAYS], table[c.WORKERS] = gateways.count, gateways.workers
