@@ -5,7 +5,10 @@
 SITTING.yaml lists configurations: a fleet file (`model`, `load_format`, `hardware`, `args`, `env`
 and `gateway` change it), a time limit, and the loads that its one engine serves
 (`benchmarks/gpu/h200.yaml`). A list in their place runs side by side, each on the GPUs that it
-names (`gpus: "0"`), and the next begins when all have ended (`benchmarks/gpu/two.yaml`). Every
+names (`gpus: "0"`), and the next begins when all have ended (`benchmarks/gpu/two.yaml`); a list
+within it is one lane, whose configurations follow each other (`benchmarks/gpu/four.yaml`). A load
+with `direct: true` goes to the replicas and not through the gateway. `one_server: true` starts one
+server with a data-parallel rank for each replica (`one_server.py`). Every
 configuration runs in a process group of its own, which is ended at its limit whatever it does. In
 place of a fleet there may be a `command` (`{out}` is OUT), begun `after_s` seconds later; `unless`
 names a configuration whose results make this one needless. At `forget_tuning: true` in the list
@@ -35,12 +38,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import yaml
 from machine import machine
+from one_server import one_server
 
 from headrace.cli.plan import plan_for
 from headrace.errors import HeadraceError
@@ -57,7 +62,7 @@ STOP_S = 45
 END_S = 20
 """A configuration's loads end this long before its limit, so that results are complete."""
 PROFILED_STEPS = 24
-SHAPE = ("input_tokens", "output_tokens", "concurrency")
+SHAPE = ("input_tokens", "output_tokens", "concurrency", "refill")
 CACHES = (Path("~/.cache/vllm"), Path("~/.triton"))
 TUNING = ("*.autotune.json", "*.best_config")
 GPU_FIELDS = (
@@ -72,14 +77,14 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)
     sitting = yaml.safe_load(options.sitting.read_text(encoding="utf-8"))
     if options.only is not None:
-        every = [one for group in _groups(sitting) for one in group]
+        every = [one for group in _groups(sitting) for lane in group for one in lane]
         one = next(c for c in every if c.get("name") == options.only)
         sys.exit(_Configuration(one, options).run())
     options.out.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + options.budget
     with _gpu_log(options.out / "gpu.csv"):
         for group in _groups(sitting):
-            if "forget_tuning" in group[0]:
+            if "forget_tuning" in group[0][0]:
                 say(f"{_forget_tuning()} files of tuning deleted")
             else:
                 _side_by_side(group, options, end_s)
@@ -94,17 +99,26 @@ def _forget_tuning() -> int:
     return len(found)
 
 
-def _groups(sitting: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """One after another; those of a group side by side."""
-    return [one if isinstance(one, list) else [one] for one in sitting["configurations"]]
+Lane = list[dict[str, Any]]
+"""Configurations, one after another."""
 
 
-def _side_by_side(group: list[dict[str, Any]], options: argparse.Namespace, end_s: float) -> None:
+def _groups(sitting: dict[str, Any]) -> list[list[Lane]]:
+    """One after another; the lanes of a group side by side."""
+    groups = (_listed(one) for one in sitting["configurations"])
+    return [[_listed(lane) for lane in group] for group in groups]
+
+
+def _listed(one: Any) -> list[Any]:
+    return one if isinstance(one, list) else [one]
+
+
+def _side_by_side(group: list[Lane], options: argparse.Namespace, end_s: float) -> None:
     children: list[subprocess.Popen[bytes]] = []
     over = threading.Event()
     with ThreadPoolExecutor(len(group)) as lanes:
         try:
-            runs = [lanes.submit(_run_one, one, options, end_s, children, over) for one in group]
+            runs = [lanes.submit(_run_lane, lane, options, end_s, children, over) for lane in group]
             for run in runs:
                 run.result()
         except KeyboardInterrupt:
@@ -112,6 +126,17 @@ def _side_by_side(group: list[dict[str, Any]], options: argparse.Namespace, end_
             for child in children:
                 _end(child)
             raise
+
+
+def _run_lane(
+    lane: Lane,
+    options: argparse.Namespace,
+    end_s: float,
+    children: list[subprocess.Popen[bytes]],
+    over: threading.Event,
+) -> None:
+    for one in lane:
+        _run_one(one, options, end_s, children, over)
 
 
 def _run_one(
@@ -254,7 +279,8 @@ class _Configuration:
         predicted = plan.chosen.prediction
         say(f"{self.name}: predicted {predicted.total_tok_s:,.0f} total tok/s")
         try:
-            with served(plan, self.folder, self._phase) as at:
+            start = one_server if self.one.get("one_server") else served
+            with start(plan, self.folder, self._phase) as at:
                 say(f"{self.name}: ready after {at.ready_s:.0f} s")
                 self._loads(at)
         except HeadraceError as error:
@@ -321,7 +347,10 @@ class _Configuration:
                 say(f"{self.name}: {_load_name(load)}: {error}")
 
     def _load(self, at: Served, load: dict[str, Any]) -> None:
-        workload = at.plan.fleet.workload.model_copy(update={key: load[key] for key in SHAPE})
+        if load.get("direct"):
+            at = replace(at, urls=at.replica_urls)
+        asked = {key: load[key] for key in SHAPE if key in load}
+        workload = at.plan.fleet.workload.model_copy(update={"refill": 1, **asked})
         plan = plan_of_load(at.plan, workload, plan_for)
         folder = self.folder / _load_name(load)
         predicted = plan.chosen.prediction
@@ -374,6 +403,8 @@ class _Configuration:
 def _load_name(load: dict[str, Any]) -> str:
     kind = "profile" if "profile" in load else "load"
     name = f"{kind}-{load['input_tokens']}-{load['output_tokens']}-c{load['concurrency']}"
+    name += f"-by{load['refill']}" if "refill" in load else ""
+    name += "-direct" if load.get("direct") else ""
     return f"{name}-r{load['repetition']}" if "repetition" in load else name
 
 

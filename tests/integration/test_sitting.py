@@ -36,17 +36,19 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         "loads": [
             {**LOAD, "concurrency": 8, "duration_s": 2},
             {**LOAD, "concurrency": 4, "duration_s": 1},
+            {**LOAD, "concurrency": 8, "refill": 4, "direct": True, "duration_s": 1},
         ],
     }
     late = {**both, "name": "late", "limit_s": 1}
-    beside = {**both, "name": "beside", "gpus": "0,1", "loads": both["loads"][1:]}
+    beside = {**both, "name": "beside", "gpus": "0,1", "loads": both["loads"][1:2]}
+    after = {**beside, "name": "after"}
     other = {"name": "other", "command": ["touch", "{out}/touched"], "after_s": 1, "limit_s": 60}
     left_out = [
         {**both, "name": "no-time", "needs_s": 9999},
         {**both, "name": "b", "unless": "both"},
     ]
     forget = {"forget_tuning": True}
-    plan = {"configurations": [[both, beside, other], forget, late, *left_out]}
+    plan = {"configurations": [[both, [beside, after], other], forget, late, *left_out]}
     tuned, compiled = tmp_path / ".triton/a.autotune.json", tmp_path / ".triton/a.cubin"
     for path in (tuned, compiled):
         path.parent.mkdir(exist_ok=True)
@@ -71,10 +73,16 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     loads = [(one["configuration"], one["load"]) for one in map(json.loads, lines)]
     assert sorted(loads) == [
+        ("after", "load-64-16-c4"),
         ("beside", "load-64-16-c4"),
         ("both", "load-64-16-c4"),
         ("both", "load-64-16-c8"),
+        ("both", "load-64-16-c8-by4-direct"),
     ]
+    assert done.stdout.index("beside: ended") < done.stdout.index("after: begins")
+    direct = load_run(tmp_path / "out" / "both" / "load-64-16-c8-by4-direct")
+    assert direct.summary is not None
+    assert direct.summary.per_replica == {}
     for name in ("load-64-16-c8", "load-64-16-c4"):
         run = load_run(tmp_path / "out" / "both" / name)
         assert run.simulated
