@@ -2,9 +2,11 @@
 
     python benchmarks/gpu/comparison.py [SITTING ...] [-o FILE]     # all of results/ unless named
 
-A sitting is what `sitting.py` left: one GPU, one go. Within it every configuration is compared with
-`published`, best load against best load of the same input and output length; several loads of one
-shape are repetitions, of which the median counts. Loads that were not valid are listed, not used.
+A sitting is what `sitting.py` left: one machine, one go. Within it every configuration is compared
+with `published` by throughput per GPU, best load against best load of the same input and output
+length and the same model; what a client that sends several requests together reaches (`refill`) is
+a row of its own, beside the best of the baseline with any client. Several loads of one shape are
+repetitions, of which the median counts. Loads that were not valid are listed, not used.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from headrace.planner.plan import Plan
 
 HERE = Path(__file__).parent
 BASELINE = "published"
-Shape = tuple[int, int, int]
-"""Input tokens, output tokens, requests in flight."""
+Shape = tuple[int, int, int, int]
+"""Input tokens, output tokens, requests in flight, how many follow at a time."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Load:
         """What was asked of it."""
         work = self.plan.fleet.workload
         means = round(work.inputs.mean), round(work.outputs.mean)
-        return *means, self.summary.concurrency.asked or 0
+        return *means, self.summary.concurrency.asked or 0, work.refill
 
     @property
     def total_tok_s(self) -> float:
@@ -93,7 +95,7 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
     rates = sorted(load.total_tok_s for load in group)
     middle = median(rates)
     predicted = first.plan.chosen.prediction
-    isl, osl, concurrency = first.shape
+    isl, osl, concurrency, refill = first.shape
     tpots = [load.summary.latency_ms.tpot.mean for load in group if load.summary.latency_ms]
     price = first.plan.usd_per_gpu_hour
     gpus = first.plan.fleet.hardware.gpus
@@ -106,7 +108,9 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
         "stand_ins": first.plan.stand_ins,
         "workload": {"input_tokens": isl, "output_tokens": osl},
         "concurrency": concurrency,
+        "refill": refill,
         "total_tok_s": middle,
+        "total_tok_s_per_gpu": middle / gpus,
         "repetitions": len(rates),
         "spread": (rates[-1] - rates[0]) / middle if len(rates) > 1 else None,
         "tpot_ms": median(tpots),
@@ -123,27 +127,41 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
 
 def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each configuration's best load beside the baseline's, for every length of request."""
-    best: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[object, ...], list[dict[str, Any]]] = defaultdict(list)
     for point in points:
-        key = (point["configuration"], str(point["workload"]))
-        if key not in best or point["total_tok_s"] > best[key]["total_tok_s"]:
-            best[key] = point
+        work, together = str(point["workload"]), point["refill"] > 1
+        if point["configuration"] != BASELINE:
+            rows[point["configuration"], work, together].append(point)
+        else:
+            for client in {together, True}:
+                rows[_model(point), work, client].append(point)
     return [
-        _comparison(best[BASELINE, workload], point)
-        for (configuration, workload), point in best.items()
-        if configuration != BASELINE and (BASELINE, workload) in best
+        _comparison(max(rows[baseline], key=_per_gpu), max(group, key=_per_gpu))
+        for (configuration, *load), group in list(rows.items())
+        if configuration == group[0]["configuration"]
+        and (baseline := (_model(group[0]), *load)) in rows
     ]
 
 
+def _per_gpu(point: dict[str, Any]) -> float:
+    return float(point["total_tok_s_per_gpu"])
+
+
+def _model(point: dict[str, Any]) -> str:
+    """The model whatever its checkpoint: the folders of `models.py` say it before the format."""
+    return "model " + str(point["model"]).partition("-fp8")[0]
+
+
 def _comparison(baseline: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
-    shown = ("configuration", "model", "concurrency", "total_tok_s", "tpot_ms", "repetitions")
+    shown = ["configuration", "model", "concurrency", "refill", "gpus", "total_tok_s", "tpot_ms"]
+    shown += ["repetitions", "spread"]
     return {
         "gpu": tuned["gpu"],
         "model": tuned["model"],
         "workload": tuned["workload"],
         "baseline": {name: baseline[name] for name in shown},
         "tuned": {name: tuned[name] for name in shown},
-        "ratio": tuned["total_tok_s"] / baseline["total_tok_s"],
+        "ratio": _per_gpu(tuned) / _per_gpu(baseline),
         "usd_per_million_tokens": tuned["usd_per_million_tokens"],
         "baseline_usd_per_million_tokens": baseline["usd_per_million_tokens"],
         "engine": tuned["engine"],
@@ -185,8 +203,9 @@ def main() -> int:
         base, tuned = row["baseline"], row["tuned"]
         print(
             f"{row['gpu']} {row['workload']}: {base['configuration']} {base['total_tok_s']:,.0f}, "
-            f"{tuned['configuration']} {tuned['total_tok_s']:,.0f} total tok/s, "
-            f"{row['ratio']:.2f} times, {row['usd_per_million_tokens'] or 0:.4f} USD/M tokens"
+            f"{tuned['configuration']} on {tuned['gpus']}, {tuned['refill']} at a time "
+            f"{tuned['total_tok_s']:,.0f} total tok/s, {row['ratio']:.2f} times by GPU, "
+            f"{row['usd_per_million_tokens'] or 0:.4f} USD/M tokens"
         )
     for point in made["points"]:
         off = point["measured_over_predicted"] - 1

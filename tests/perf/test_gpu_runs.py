@@ -67,7 +67,7 @@ def test_served_loads_on_h100_each_by_constants_fitted_without_it() -> None:
     script = run_path(str(SCRIPT))
     errors, fitted, with_values = script["errors"], script["fitted"], script["with_values"]
     cases = script["measured_cases"](CONSTANTS)
-    assert len(cases) >= 11
+    assert len(cases) >= 18
     values = fitted(cases, CONSTANTS, script["START"])
     for index, case in enumerate(cases):
         rest = cases[:index] + cases[index + 1 :]
@@ -75,3 +75,10 @@ def test_served_loads_on_h100_each_by_constants_fitted_without_it() -> None:
         assert abs(errors([case], without)).max() < 0.10, case.id
     packaged = errors(cases, CONSTANTS)
     assert packaged == pytest.approx(errors(cases, with_values(CONSTANTS, values)), abs=0.002)
+
+
+def test_served_loads_of_a_dense_model_and_a_mixture_of_experts() -> None:
+    script = run_path(str(SCRIPT))
+    cases = script["unfitted_cases"](CONSTANTS)
+    assert len(cases) == 2
+    assert abs(script["errors"](cases, CONSTANTS)).max() < 0.10
