@@ -13,6 +13,7 @@ from typing import Any
 from headrace import __version__
 from headrace.engines.vllm.executable import check_executable
 from headrace.errors import InputError
+from headrace.node.topology import cores_of_numa
 
 GPU = "name,driver_version,memory.total,power.limit,clocks.max.sm,clocks.max.mem"
 
@@ -30,6 +31,7 @@ def machine(executable: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
+        "cores_of_numa": {f"{node}": len(cores) for node, cores in cores_of_numa().items()},
         "python_loop_ms": _python_loop_ms(),
         "gpus": _lines(["nvidia-smi", f"--query-gpu={GPU}", "--format=csv"]),
     }

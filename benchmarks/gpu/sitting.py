@@ -5,15 +5,15 @@
 SITTING.yaml lists configurations: a fleet file (`model`, `load_format`, `hardware`, `args`, `env`
 and `gateway` change it), a time limit, and the loads that its one engine serves
 (`benchmarks/gpu/h200.yaml`). A list in their place runs side by side, each on the GPUs that it
-names (`gpus: "0"`), and the next begins when all have ended (`benchmarks/gpu/two.yaml`); a list
-within it is one lane, whose configurations follow each other (`benchmarks/gpu/four.yaml`). A load
-with `direct: true` goes to the replicas and not through the gateway. `one_server: true` starts one
-server with a data-parallel rank for each replica (`one_server.py`). Every
-configuration runs in a process group of its own, which is ended at its limit whatever it does. In
-place of a fleet there may be a `command` (`{out}` is OUT), begun `after_s` seconds later; `unless`
-names a configuration whose results make this one needless. At `forget_tuning: true` in the list
-what the engines before it tuned by timing is deleted, because they shared a GPU, and what they
-compiled is kept. Results are written as they come:
+names (`gpus: "0"`) and on the cores (`cpus: "0-15"`), and the next begins when all have ended; a
+list within it is a lane, whose configurations follow each other (`benchmarks/gpu/h200-four.yaml`).
+A load with `direct: true` goes to the replicas and not through the gateway. `one_server: true`
+starts one server with a data-parallel rank for each replica (`one_server.py`). Every configuration
+runs in a process group of its own, which is ended at its limit whatever it does. In place of a
+fleet there may be a `command` (`{out}` is OUT), begun `after_s` seconds later; `unless` names a
+configuration whose results make this one needless. At `forget_tuning: true` in the list what the
+engines before it tuned by timing is deleted, because they shared a GPU, and what they compiled is
+kept. Results are written as they come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -50,6 +50,7 @@ from one_server import one_server
 from headrace.cli.plan import plan_for
 from headrace.errors import HeadraceError
 from headrace.loadgen.summary import Summary
+from headrace.node.topology import cpu_list
 from headrace.planner.plan import Plan
 from headrace.spec.fleet import Fleet
 from headrace.spec.load import load_fleet
@@ -79,6 +80,8 @@ def main() -> None:
     if options.only is not None:
         every = [one for group in _groups(sitting) for lane in group for one in lane]
         one = next(c for c in every if c.get("name") == options.only)
+        if "cpus" in one:
+            os.sched_setaffinity(0, cpu_list(one["cpus"]))
         sys.exit(_Configuration(one, options).run())
     options.out.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + options.budget

@@ -42,6 +42,7 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     late = {**both, "name": "late", "limit_s": 1}
     beside = {**both, "name": "beside", "gpus": "0,1", "loads": both["loads"][1:2]}
     after = {**beside, "name": "after"}
+    both["cpus"] = f"{min(os.sched_getaffinity(0))}"
     other = {"name": "other", "command": ["touch", "{out}/touched"], "after_s": 1, "limit_s": 60}
     left_out = [
         {**both, "name": "no-time", "needs_s": 9999},
