@@ -74,3 +74,18 @@ def test_a_profile_is_summed_up_by_kind_of_step_and_kernel(tmp_path: Path):
     assert found["decode"]["start_to_start_ms"] == 50
     assert found["mixed"]["prompt_tokens"] == 1024
     assert found["mixed"]["busy_ms"] == 68
+
+
+def test_a_request_is_its_prompt_and_its_share_of_decode_steps(tmp_path: Path):
+    decode = {"sequences": 400, "by_kind_ms": {"gemm": 40.0, "state, decode": 20.0}}
+    both = {"gemm": 70.0, "state, decode": 23.0, "attention": 2.0}
+    profile = {"trace": {"decode": decode, "mixed": {"by_kind_ms": both}}}
+    (tmp_path / "kernels.json").write_text(json.dumps(profile))
+    fleet = SCRIPTS / "fleets" / "tensor.yaml"
+    lines = run("request_time.py", tmp_path / "kernels.json", fleet, "--refill", "3").splitlines()
+    found = {line[:36].strip(): line[36:].split() for line in lines}
+    assert found["GEMM and LM head"][:3] == ["30.0", "51.2", "81.2"]
+    assert found["recurrent state"][:3] == ["1.0", "25.6", "26.6"]
+    assert found["attention"][:3] == ["2.0", "0.0", "2.0"]
+    assert found["all"][0] == "109.8"
+    assert float(found["GEMM and LM head"][3]) == pytest.approx(1536 * 48.6 / 1979, rel=0.1)
