@@ -94,6 +94,21 @@ def test_without_a_gateway_clients_spread_over_the_replicas(tmp_path: Path) -> N
     assert measured(done)["requests"]["completed"] == 64
 
 
+def test_requests_follow_so_many_at_a_time_at_every_replica(tmp_path: Path) -> None:
+    alone = {"gateway": {"policy": "none"}, "engine": {"args": {"tensor_parallel_size": 1}}}
+    fleet = write_fleet(tmp_path, changed(**alone, workload={"refill": 6}))
+    done = headrace("run", fleet, "--duration", 3, "-o", tmp_path / "out", "--json", cwd=tmp_path)
+    summary = measured(done)
+    assert summary["concurrency"]["mean"] == pytest.approx(32, rel=0.1)
+    assert summary["environment"]["load"]["refill"] == 6
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert plan["fleet"]["workload"]["refill"] == 6
+    fleet = write_fleet(tmp_path, changed(**alone, workload={"refill": 5}))
+    done = headrace("run", fleet, "-o", tmp_path / "none", cwd=tmp_path)
+    assert_refused(done, 2, "workload.refill: 5 requests at a time", "a multiple of 2", "refill: 4")
+    assert not (tmp_path / "none").exists()
+
+
 def test_up_is_seen_from_another_shell_refuses_a_second_and_goes_down(
     fleet_file: Path, tmp_path: Path
 ) -> None:

@@ -100,9 +100,12 @@ def _startable(fleet_file: Path) -> Fleet:
 
 
 def _plan(fleet: Fleet, fleet_file: Path) -> Plan:
-    from headrace.cli.plan import plan_for, show_plan
+    from headrace.cli.plan import named_in, plan_for, show_plan
+    from headrace.proof.compare import require_shared
 
     planned = plan_for(fleet, fleet_file)
+    with named_in(fleet_file, "workload", "refill"):
+        require_shared(planned)
     show_plan(planned, brief=True)
     return planned
 

@@ -19,17 +19,11 @@ def bench_spec(
     """The planned workload at the planned concurrency (or the stated rate) against `urls`.
 
     A trace with times is sent at its own times, so much quicker or slower as the rate asks for.
-    Raises InputError as `require_sendable`, and for a refill that `urls` cannot share.
+    Raises InputError as `require_sendable`, and for a refill that `urls` cannot share evenly.
     """
     fleet = plan.fleet
     workload, hardware = fleet.workload, fleet.hardware
     require_sendable(workload)
-    if workload.refill % len(urls):
-        raise InputError(
-            f"workload.refill {workload.refill}: without a gateway it is shared by {len(urls)} "
-            "replicas, which takes a multiple of that",
-            hint=f"workload.refill {len(urls) * max(1, round(workload.refill / len(urls)))}",
-        )
     talk, rate = workload.conversation, Demand(workload).request_s
     price, traced = plan.usd_per_gpu_hour, workload.traced
     speed = rate / traced.request_s if rate and traced and traced.request_s else None
@@ -73,6 +67,18 @@ def require_sendable(workload: Workload) -> None:
             "(headrace plan) and not sent yet",
             hint="leave shared_tokens out, or add it to input_tokens",
         )
+
+
+def require_shared(plan: Plan) -> None:
+    """Raises InputError for a refill that the plan's replicas cannot share evenly by themselves."""
+    refill, replicas = plan.fleet.workload.refill, plan.chosen.layout.replicas
+    if refill == 1 or plan.fleet.gateway.policy != "none" or refill % replicas == 0:
+        return
+    raise InputError(
+        f"{refill} requests at a time: {replicas} replicas without a gateway share them, so it "
+        f"must be a multiple of {replicas}",
+        hint=f"refill: {replicas * max(1, round(refill / replicas))}, or a gateway",
+    )
 
 
 def with_plan(summary: Summary, plan: Plan) -> Summary:
