@@ -13,11 +13,15 @@ pytestmark = pytest.mark.compute
 FLEET = Path(__file__).parents[2] / "benchmarks/gpu/fleets/tensor.yaml"
 
 
-def per_replica(replicas: int, policy: str, refill: int) -> tuple[float, float]:
+def per_replica(
+    replicas: int, policy: str, refill: int, concurrency: int = 256, batched: int = 4096
+) -> tuple[float, float]:
     """Total tokens per second of one of so many replicas: by the formula, and simulated."""
     fleet = load_fleet(FLEET)
+    args = {**fleet.engine.args, "max_num_seqs": 768, "max_num_batched_tokens": batched}
+    fleet = fleet.model_copy(update={"engine": fleet.engine.model_copy(update={"args": args})})
     load = fleet.workload.model_copy(
-        update={"concurrency": 256 * replicas, "refill": refill * replicas}
+        update={"concurrency": concurrency * replicas, "refill": refill * replicas}
     )
     hardware = fleet.hardware.model_copy(update={"gpus_per_node": replicas})
     gateway = fleet.gateway.model_copy(update={"policy": policy})
@@ -33,6 +37,16 @@ def test_prompts_that_share_a_step_are_worth_what_the_plan_says(refill: int) -> 
     formula, simulated = per_replica(1, "none", refill)
     assert formula == pytest.approx(simulated, rel=0.02)
     assert (simulated > 1.2 * per_replica(1, "none", 1)[1]) == (refill != 4)
+
+
+@pytest.mark.parametrize(
+    ("batched", "concurrency", "refill"), [(2048, 512, 4), (2048, 768, 3), (4096, 512, 6)]
+)
+def test_prompts_beyond_the_token_budget_take_several_steps(
+    batched: int, concurrency: int, refill: int
+) -> None:
+    formula, simulated = per_replica(1, "none", refill, concurrency, batched)
+    assert formula == pytest.approx(simulated, rel=0.03)
 
 
 def test_each_replica_without_a_gateway_has_its_share() -> None:

@@ -221,7 +221,7 @@ def _steps(
 
     mixed = step(tokens)
     if refill > 1 and prompt > room:
-        mixed = _by_chunks(step, prompt, room)
+        mixed = _by_chunks(step, prompt, room, tokens)
     elif prompt < tokens:
         one = step(prompt)
         if one.parts["launch"] > 0 or _captured(model, decoding, prompt):
@@ -229,11 +229,16 @@ def _steps(
     return step(0.0), mixed, share
 
 
-def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float) -> _Step:
-    """The mean of the steps that prompts take which come together and exceed the budget."""
-    whole, rest = divmod(prompts, room)
-    steps = [(whole, step(room))] + ([(1.0, step(rest))] if rest else [])
-    return _mean(steps)
+def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float, tokens: float) -> _Step:
+    """The mean of the steps that prompts take which come together and exceed the budget.
+
+    The last of them is not full, unless others queue behind: that makes `tokens` on average.
+    """
+    whole = math.ceil(prompts / room) - 1
+    alone = prompts / (whole + 1)
+    full = min(1.0, max(0.0, (tokens - alone) / max(1.0, room - alone)))
+    each = (1 - full) / (whole + 1)
+    return _mean([(full + each * whole, step(room)), (each, step(prompts - whole * room))])
 
 
 def _mean(steps: Sequence[tuple[float, _Step]]) -> _Step:
@@ -259,7 +264,7 @@ def _refills(count: int, ended: float, refill: int) -> float:
     less often after some more or fewer.
     """
     if refill == 1:
-        return _poisson(count, ended)
+        return math.exp(-ended) * ended**count / math.factorial(count)
     first, beyond = max(0, (count - 1) * refill + 1), (count + 1) * refill
     return sum(
         (1 - abs(n - count * refill) / refill) * _poisson(n, ended) for n in range(first, beyond)
@@ -267,7 +272,8 @@ def _refills(count: int, ended: float, refill: int) -> float:
 
 
 def _poisson(count: int, mean: float) -> float:
-    return math.exp(-mean) * mean**count / math.factorial(count)
+    """By logarithms: hundreds may end in a step."""
+    return math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) if mean else 0.0**count
 
 
 def _by_prompts(
