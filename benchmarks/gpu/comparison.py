@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import orjson
+from gpu_log import during
 
 from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
@@ -70,27 +71,31 @@ def document(sittings: list[Path], root: Path) -> dict[str, Any]:
     for sitting in sittings:
         loads = list(loads_of(sitting))
         valid = [load for load in loads if load.summary.valid]
-        points = _points(valid, root)
+        points = _points(valid, sitting, root)
         found["comparisons"] += _comparisons(points)
         found["points"] += points
         found["starts"] += list(_starts(sitting, root))
         found["left_out"] += [
-            {"records": _relative(load.folder, root), "reasons": load.summary.invalid_reasons}
+            {
+                "records": _relative(load.folder, root),
+                "reasons": load.summary.invalid_reasons,
+                "gpus_used": _used(load, sitting),
+            }
             for load in loads
             if not load.summary.valid
         ]
     return found
 
 
-def _points(loads: list[Load], root: Path) -> list[dict[str, Any]]:
+def _points(loads: list[Load], sitting: Path, root: Path) -> list[dict[str, Any]]:
     """Repetitions of one shape become one point, with their spread."""
     groups: defaultdict[tuple[str, str, Shape], list[Load]] = defaultdict(list)
     for load in loads:
         groups[load.configuration, load.plan.gpu, load.shape].append(load)
-    return [_point(group, root) for group in groups.values()]
+    return [_point(group, sitting, root) for group in groups.values()]
 
 
-def _point(group: list[Load], root: Path) -> dict[str, Any]:
+def _point(group: list[Load], sitting: Path, root: Path) -> dict[str, Any]:
     first = group[0]
     rates = sorted(load.total_tok_s for load in group)
     middle = median(rates)
@@ -119,10 +124,20 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
         "predicted_total_tok_s": predicted.total_tok_s,
         "predicted_tpot_ms": predicted.tpot_ms,
         "measured_over_predicted": middle / predicted.total_tok_s,
+        "gpus_used": _used(first, sitting),
         "date": str(first.summary.environment.get("date", "")),
         "flags": first.plan.chosen.engine_args,
         "records": [_relative(load.folder, root) for load in group],
     }
+
+
+def _used(load: Load, sitting: Path) -> dict[str, dict[str, int]]:
+    """Each GPU's use and power while the load was measured."""
+    summary = load.summary
+    found: dict[str, dict[str, int]] = during(
+        sitting, load.folder, summary.environment, summary.duration_s
+    )
+    return found
 
 
 def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -209,7 +224,9 @@ def main() -> int:
         )
     for point in made["points"]:
         off = point["measured_over_predicted"] - 1
-        print(f"{point['records'][0]}: {off:+.1%} against the plan")
+        busy = [used["busy_percent"] for used in point["gpus_used"].values()]
+        shown = f", GPUs busy {', '.join(map(str, busy))} %" if busy else ""
+        print(f"{point['records'][0]}: {off:+.1%} against the plan{shown}")
     print(f"{options.output}: {len(made['points'])} points, {len(made['left_out'])} left out")
     return 0
 

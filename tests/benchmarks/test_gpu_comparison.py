@@ -89,3 +89,23 @@ def test_a_request_is_its_prompt_and_its_share_of_decode_steps(tmp_path: Path):
     assert found["attention"][:3] == ["2.0", "0.0", "2.0"]
     assert found["all"][0] == "109.8"
     assert float(found["GEMM and LM head"][3]) == pytest.approx(1536 * 48.6 / 1979, rel=0.1)
+
+
+def test_a_point_says_how_busy_its_own_gpus_were(tmp_path: Path):
+    sitting = tmp_path / "results" / "one"
+    write_run(sitting / "published" / "load-a", Story(tpot_s=0.06, in_flight=32, seed=1))
+    path = sitting / "published" / "load-a" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["environment"]["date"] = "2026-11-30T01:46:01+00:00"
+    path.write_text(json.dumps(summary))
+    job = {"processes": [{"env": {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in ("1", "2")]}
+    (sitting / "published" / "job.json").write_text(json.dumps(job))
+    rows = ["index, timestamp, power.draw [W], utilization.gpu [%]"]
+    for second in range(60):
+        for gpu, busy in enumerate((5, 80, 90 if second < 58 else 0)):
+            rows.append(f"{gpu}, 2026/11/30 01:45:{second:02}.500, 600.0, {busy}")
+    (sitting / "gpu.csv").write_text("\n".join(rows))
+    said = run("comparison.py", sitting, "-o", tmp_path / "comparison.json")
+    assert "GPUs busy 80, 90 %" in said
+    (point,) = json.loads((tmp_path / "comparison.json").read_text())["points"]
+    assert point["gpus_used"]["1"] == {"busy_percent": 80, "power_w": 600}
