@@ -19,7 +19,8 @@ kept. Results are written as they come:
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
     OUT/results.jsonl     a line per load
     OUT/<configuration>/  plan.json, startup.json (phases of the start), logs/, profile/
-    OUT/<configuration>/<load>/  a run's folder: `headrace report` and `headrace calibrate` read it
+    OUT/<configuration>/<load>/  a run's folder: `headrace report` and `headrace calibrate` read it;
+                                 processors.json: processor time by process
 
 Compile caches are vLLM's own, in one place for all configurations; each start says how long it
 took, so starting one configuration twice shows what they are worth.
@@ -46,6 +47,7 @@ import orjson
 import yaml
 from machine import machine
 from one_server import one_server
+from processors import processor_time
 
 from headrace.cli.plan import plan_for
 from headrace.errors import HeadraceError
@@ -365,15 +367,17 @@ class _Configuration:
         timer.start()
         watch = _profiler(at, self.folder, over) if "profile" in load else None
         try:
-            summary = measure(
-                at,
-                plan,
-                folder,
-                duration_s,
-                processes=self.options.processes,
-                stop=over,
-                counters=watch,
-            )
+            folder.mkdir(parents=True, exist_ok=True)
+            with processor_time(folder / "processors.json"):
+                summary = measure(
+                    at,
+                    plan,
+                    folder,
+                    duration_s,
+                    processes=self.options.processes,
+                    stop=over,
+                    counters=watch,
+                )
         finally:
             timer.cancel()
         if "profile" not in load:

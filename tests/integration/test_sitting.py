@@ -91,6 +91,8 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
         assert run.plan.chosen.engine_args["stream_interval"] == 2
         assert run.plan.chosen.engine_args["load_format"] == "dummy"
         assert run.plan.chosen.layout.replicas == 2
+    used = json.loads((tmp_path / "out/both/load-64-16-c8/processors.json").read_text())
+    assert used["by_process"]["envoy"]["cpu_s"] > 0
     phases = json.loads((tmp_path / "out" / "both" / "startup.json").read_text())
     assert phases[-1]["phase"] == "ready"
     readings = (tmp_path / "out" / "both" / "load-64-16-c8" / "engine.jsonl").read_text()
