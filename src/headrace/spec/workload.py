@@ -74,8 +74,9 @@ class Workload(Part):
     refill: PositiveInt = Field(
         1,
         description="Requests that take the place of finished ones so many at a time, over the "
-        "whole fleet, with a held concurrency: their prompts then share a step. 1 follows each "
-        "at once.",
+        "whole fleet, with a held concurrency: their prompts then share a step. Each replica "
+        "has its share where there is no gateway; a gateway deals them out. 1 follows each at "
+        "once.",
     )
     request_rate: PositiveFloat | None = Field(
         None, description="Requests per second (open loop, Poisson) instead of a concurrency."
