@@ -96,6 +96,15 @@ def test_requests_grow_with_the_concurrency() -> None:
     assert at_load(spec, "rate", 2.5).request_rate == 2.5
 
 
+def test_no_load_is_below_what_follows_together(tmp_path: Path) -> None:
+    several = make_spec(**{**VALUES, "concurrency": 8, "refill": 4, "slo": {"ttft_p99_ms": 1.0}})
+    with pytest.raises(InputError, match="more than the 2 requests in flight"):
+        at_load(several, "concurrency", 2)
+    server = Server(0)
+    find_highest(Runner(several, "concurrency", tmp_path, server.measure), 8.0)
+    assert min(server.loads) == 4
+
+
 def test_inferencemax() -> None:
     changes = inferencemax(Fixed(tokens=1024), Fixed(tokens=8192), 64)
     assert changes["input_tokens"] == Uniform(low=819, high=1024)

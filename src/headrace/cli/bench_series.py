@@ -9,7 +9,7 @@ from rich.table import Table
 from headrace.cli.measure import bench_with_progress
 from headrace.cli.output import console
 from headrace.errors import GoalMissedError, HeadraceError, InputError
-from headrace.loadgen.series import Axis, Runner, Series, find_highest, sweep
+from headrace.loadgen.series import Axis, Runner, Series, at_load, find_highest, sweep
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Summary
 from headrace.loadgen.team import Agents
@@ -27,8 +27,11 @@ def measure_several(
 ) -> Series:
     """Measure at each load, or search for the highest good one when there are none.
 
-    Raises InputError when the folder holds a series already and neither `force` nor `resume`.
+    Raises InputError when the folder holds a series already and neither `force` nor `resume`, and
+    for a load that does not go with the rest, before the first is measured.
     """
+    for load in loads:
+        at_load(spec, axis, load)
     if (out_dir / "sweep.json").exists() and not (force or resume):
         raise InputError(
             f"{out_dir / 'sweep.json'} exists already",

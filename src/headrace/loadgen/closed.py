@@ -201,4 +201,4 @@ def _lanes(job: Job, concurrency: int) -> list[Lane]:
 def _pools(lanes: list[Lane], share: float) -> dict[int, Pool]:
     """For each server, how many of its lanes go on together: that share, and one at least."""
     counted = Counter(lane.url for lane in lanes)
-    return {url: Pool(max(1, round(count * share))) for url, count in counted.items()}
+    return {url: Pool(max(1, min(count, round(count * share)))) for url, count in counted.items()}

@@ -95,13 +95,16 @@ class Runner:
 
 
 def at_load(spec: BenchSpec, axis: Axis, value: float) -> BenchSpec:
-    """The spec at another load; a number of requests is taken per place of the concurrency."""
+    """The spec at another load; a number of requests is taken per place of the concurrency.
+
+    Raises InputError where that load does not go with the rest.
+    """
     if axis == "rate":
         return spec.model_copy(update={"request_rate": value, "concurrency": None})
     changes: dict[str, object] = {"concurrency": int(value), "request_rate": None}
     if spec.requests is not None and spec.concurrency:
         changes["requests"] = max(1, round(spec.requests * value / spec.concurrency))
-    return spec.model_copy(update=changes)
+    return BenchSpec.model_validate({**dict(spec), **changes})
 
 
 def finished(folder: Path) -> Summary | None:
@@ -138,7 +141,7 @@ def find_highest(runner: Runner, start: float) -> Series:
     if not runner.spec.slo:
         raise InputError("--find-max: expected a goal", hint="pass --ttft-p99-ms or --tpot-p99-ms")
     good, bad = 0.0, 0.0
-    least = 1.0 if runner.axis == "concurrency" else start / 2**10
+    least = float(runner.spec.refill) if runner.axis == "concurrency" else start / 2**10
     load = start
     for _ in range(MOST_STEPS):
         point = runner.at(load)
