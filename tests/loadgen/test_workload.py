@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from headrace.errors import InputError
-from headrace.loadgen.closed import _lanes, _pools
+from headrace.loadgen.closed import _lanes
 from headrace.loadgen.endpoint import Endpoint
 from headrace.loadgen.head import request_heads
+from headrace.loadgen.schedule import refill_sizes
 from headrace.loadgen.share import make_jobs, worker_cpus
 from headrace.loadgen.source import Source, make_source
 from headrace.loadgen.spec import make_spec
@@ -134,8 +135,7 @@ def test_lanes_that_go_on_together_are_in_one_process(
     lanes = [_lanes(job, 24) for job in jobs]
     homes = [{lane.url for lane in of_one} for of_one in lanes]
     assert sum(map(len, homes)) == len(set.union(*homes)) == servers
-    sizes = [pool.size for of_one in lanes for pool in _pools(of_one, 12 / 24).values()]
-    assert sizes == [12 // servers] * servers
+    assert refill_sizes(24, 12, servers) == [12 // servers] * servers
 
 
 def test_processors() -> None:

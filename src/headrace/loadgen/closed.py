@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import deque
 from time import perf_counter
 
 from headrace.loadgen.client import Stream
@@ -12,7 +11,7 @@ from headrace.loadgen.exchange import Request
 from headrace.loadgen.failure import End
 from headrace.loadgen.job import Job
 from headrace.loadgen.lending import Quick
-from headrace.loadgen.schedule import Phase, Quota, share, spread_lengths
+from headrace.loadgen.schedule import Phase, Quota, refill_sizes, share, spread_lengths
 from headrace.loadgen.source import Ask
 from headrace.loadgen.trail import Trail
 
@@ -34,14 +33,6 @@ class Lane:
         self.talk: Ask | None = None
         """The next turn of the lane's conversation, when it has one."""
         self.failures = 0
-
-
-@dataclass
-class Pool:
-    """Lanes to one server that go on together."""
-
-    size: int
-    waiting: list[Lane] = field(default_factory=list)
 
 
 class ClosedLoop(Driver):
@@ -71,7 +62,9 @@ class ClosedLoop(Driver):
         self._lanes = _lanes(job, job.arrivals.concurrency)
         self.warm_left = len(self._lanes) if job.spread else 0
         self._unsent = deque(self._lanes)
-        self._pools = _pools(self._lanes, job.arrivals.refill / job.arrivals.concurrency)
+        servers = len(job.endpoints)
+        self._together = refill_sizes(job.arrivals.concurrency, job.arrivals.refill, servers)
+        self._free: list[list[Lane]] = [[] for _ in self._together]
 
     def start(self, start_s: float) -> None:
         """The first requests: all of them, or in the first wave as many as the ramp allows."""
@@ -113,10 +106,10 @@ class ClosedLoop(Driver):
 
     def _again(self, lane: Lane) -> None:
         """The lane goes on, with the others that wait for it at its server."""
-        pool = self._pools[lane.url]
-        pool.waiting.append(lane)
-        if len(pool.waiting) >= pool.size:
-            together, pool.waiting = pool.waiting, []
+        server = lane.url
+        self._free[server].append(lane)
+        if len(self._free[server]) >= self._together[server]:
+            together, self._free[server] = self._free[server], []
             for one in together:
                 self._next(one)
 
@@ -196,9 +189,3 @@ def _lanes(job: Job, concurrency: int) -> list[Lane]:
         Lane(place % len(job.endpoints), lengths[place] if lengths else None)
         for place in range(job.index, concurrency, job.workers)
     ]
-
-
-def _pools(lanes: list[Lane], share: float) -> dict[int, Pool]:
-    """For each server, how many of its lanes go on together: that share, and one at least."""
-    counted = Counter(lane.url for lane in lanes)
-    return {url: Pool(max(1, min(count, round(count * share)))) for url, count in counted.items()}

@@ -26,6 +26,16 @@ def share(total: int, index: int, workers: int) -> int:
     return total // workers + (index < total % workers)
 
 
+def refill_sizes(concurrency: int, refill: int, servers: int) -> list[int]:
+    """How many of the places at each server are taken again together, one at least.
+
+    Servers share `refill` as they share the places, which are dealt out to them in turn.
+    """
+    places = (len(range(server, concurrency, servers)) for server in range(servers))
+    part = min(1.0, refill / concurrency)
+    return [max(1, round(count * part)) for count in places]
+
+
 def spread_lengths(table: list[int], slots: int, seed: int) -> list[int]:
     """Output lengths of the first wave: what is left of answers in a steady state.
 

@@ -101,8 +101,7 @@ class Case:
         """The fleet file's load on all nodes."""
         if self.request_rate is not None:
             return Open(self.request_rate)
-        concurrency = round(self.in_flight * self.replicas)
-        return Closed(concurrency, talk=self.talk, refill=self.refill)
+        return Closed(round(self.in_flight * self.replicas), talk=self.talk, refill=self.refill)
 
     @property
     def settle_s(self) -> float:

@@ -26,10 +26,11 @@ class Event(IntEnum):
     """What happens, and to which number: a lane, a request or a replica."""
 
     SEND = 0
-    ROUTE = 1
-    DELIVER = 2
-    STEP = 3
-    LOOK = 4
+    AGAIN = 1
+    ROUTE = 2
+    DELIVER = 3
+    STEP = 4
+    LOOK = 5
 
 
 class ReferenceFleet:
@@ -90,7 +91,7 @@ class ReferenceFleet:
                 self.requests.sent += 1
                 self._reach_gateway(self.requests.sent - 1)
                 continue
-            if self._heap[0][2] == Event.SEND and self._is_used_up():
+            if self._heap[0][2] <= Event.AGAIN and self._is_used_up():
                 return False
             self._now_s, number, event, what = heapq.heappop(self._heap)
             self._happen(number, event, what)
@@ -117,7 +118,9 @@ class ReferenceFleet:
 
     def _happen(self, number: int, event: Event, what: int) -> None:
         if event is Event.SEND:
-            self._go_on(what)
+            self._send(what)
+        elif event is Event.AGAIN:
+            self._again(what)
         elif event is Event.ROUTE:
             self._route(what)
         elif event is Event.DELIVER:
@@ -134,7 +137,6 @@ class ReferenceFleet:
     def _begin_closed(self, closed: Closed) -> None:
         self._pools = closed.pools(self.scenario.addresses)
         self._free: list[list[int]] = [[] for _ in self._pools]
-        self._begun = [False] * closed.concurrency
         if closed.together:
             self._warm_left = 0
         else:
@@ -144,12 +146,8 @@ class ReferenceFleet:
         for lane in range(closed.at_once):
             self._plan(0.0, Event.SEND, lane)
 
-    def _go_on(self, lane: int) -> None:
-        """The lane's first request, or the next one of all lanes that waited for this one."""
-        if not self._begun[lane]:
-            self._begun[lane] = True
-            self._send(lane)
-            return
+    def _again(self, lane: int) -> None:
+        """The lane goes on, with the others that wait for it at its server."""
         pool = lane % len(self._pools)
         self._free[pool].append(lane)
         if len(self._free[pool]) >= self._pools[pool]:
@@ -203,7 +201,7 @@ class ReferenceFleet:
                 self.users.broken(requests, request)
             elif self.users.answered(requests, request):
                 pause_s = self.users.talk.think_s
-        self._plan(at_s + pause_s, Event.SEND, int(requests.lane[request]))
+        self._plan(at_s + pause_s, Event.AGAIN, int(requests.lane[request]))
 
     # Gateways
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.loadgen.schedule import spread_lengths
+from headrace.loadgen.schedule import refill_sizes, spread_lengths
 from headrace.simulator.chance import hashed
 from headrace.simulator.requests import Requests, blank
 from headrace.spec.lengths import AnyLengths, Fixed, as_lengths
@@ -63,10 +63,8 @@ class Closed:
     """So many free places are taken again together, in all; servers share them."""
 
     def pools(self, servers: int) -> list[int]:
-        """How many of the places at each server are taken again together, one at least."""
-        places = [len(range(server, self.concurrency, servers)) for server in range(servers)]
-        share = min(1.0, self.refill / self.concurrency)
-        return [max(1, round(count * share)) for count in places]
+        """How many of the places at each server are taken again together."""
+        return refill_sizes(self.concurrency, self.refill, servers)
 
     @property
     def at_once(self) -> int:

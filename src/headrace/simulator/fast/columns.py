@@ -15,11 +15,11 @@ SECONDS = 17
 SENT, PLANNED, HEAP, HELD, UNSENT, WARM_LEFT, CLOSED, LANES, POLICY, GATEWAYS = range(10)
 WORKERS, PER_CONNECTION, ATTEMPTS, TRANSFER, GROUPS, CACHED_GROUPS = range(10, 16)
 LIMIT, TALKS, SHARED_TOKENS = 16, 17, 18
-AHEAD, AHEAD_ACCEPTED, AHEAD_STOPPED, REFILL = 19, 20, 21, 22
-COUNTS = 23
+AHEAD, AHEAD_ACCEPTED, AHEAD_STOPPED = 19, 20, 21
+COUNTS = 22
 """`counts`: counters and settings of the whole fleet. AHEAD is the replica whose step has its
 tokens already though it ends with the next event, or -1; the next two are what `finish.decode` is
-to know of it. REFILL is the most that one event sends."""
+to know of it."""
 
 SEQS, BATCHED, MODEL_LEN, PAGES, PAGE_TOKENS, TOKEN_GROUPS = range(6)
 STATE_PAGES, DRAFTED, INTERVAL, DECIDED = range(6, 10)
@@ -62,12 +62,13 @@ OF_GATEWAY = 10
 """`gateway[gateway]`: BACKENDS + role, RING + role and LOOKS + role are counts."""
 
 WARM_LENGTH, CONNECTED, _DECODE_CONNECTED, CONNECTION_LEFT, _DECODE_CONNECTION_LEFT = range(5)
-CONVERSATION, TURNS_LEFT, SAID, BEGUN = range(5, 9)
-OF_LANE = 9
-"""`lanes[lane]`: the three before the last are of its user."""
+CONVERSATION, TURNS_LEFT, SAID = range(5, 8)
+OF_LANE = 8
+"""`lanes[lane]`: the last three of its user."""
 
 POOL, FREE, FIRST_FREE = range(3)
-"""`free[server]`: how many of its lanes go on together, how many are free, and which."""
+"""`free[server]`: how many of its lanes go on together, how many are free, and which: as wide
+as the largest needs."""
 
 KEPT_TOKENS, KEPT_OF = range(2)
 """`contexts[replica, user, ..]`: tokens in the prefix cache, and of which conversation."""

@@ -7,7 +7,7 @@ import numpy as np
 from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.compiling import compiled
 
-SEND, ROUTE, DELIVER, STEP, LOOK = range(5)
+SEND, AGAIN, ROUTE, DELIVER, STEP, LOOK = range(6)
 """As `reference.Event`."""
 KIND = 1 << 40
 """An event's `what` is its kind times this, plus the number of the lane, request or replica."""

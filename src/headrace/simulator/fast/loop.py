@@ -10,7 +10,7 @@ from headrace.simulator.fast import columns as c
 from headrace.simulator.fast.chance import below
 from headrace.simulator.fast.compiling import compiled
 from headrace.simulator.fast.finish import decode, draw_ahead, drawn
-from headrace.simulator.fast.heap import DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
+from headrace.simulator.fast.heap import AGAIN, DELIVER, KIND, LOOK, ROUTE, SEND, STEP, plan, pop
 from headrace.simulator.fast.memory import LINE_BYTES, prefetch
 from headrace.simulator.fast.prefix import find_prefix, keep_context, take_context
 from headrace.simulator.fast.route import gateway_of, pick
@@ -52,8 +52,8 @@ def advance(s, until_s):
             _reach_gateway(s, s.counts[c.SENT] - 1)
             continue
         kind, number = divmod(s.heap_what[0], KIND)
-        if kind == SEND:
-            most = min(s.counts[c.REFILL], s.counts[c.LIMIT] - s.counts[c.SENT])
+        if kind <= AGAIN:
+            most = min(s.free.shape[1] - c.FIRST_FREE, s.counts[c.LIMIT] - s.counts[c.SENT])
             if s.counts[c.SENT] + most > rows:
                 return REQUESTS_USED_UP
         order = s.heap_order[0]
@@ -96,7 +96,9 @@ def _look_ahead(s, entered, until_s):
 @compiled
 def _happen(s, kind, number):
     if kind == SEND:
-        _go_on(s, number)
+        _send(s, number)
+    elif kind == AGAIN:
+        _again(s, number)
     elif kind == ROUTE:
         _route(s, number)
     elif kind == DELIVER:
@@ -108,12 +110,8 @@ def _happen(s, kind, number):
 
 
 @compiled
-def _go_on(s, lane):
-    """The lane's first request, or the next one of all lanes that waited for this one."""
-    if s.lanes[lane, c.BEGUN] == 0:
-        s.lanes[lane, c.BEGUN] = 1
-        _send(s, lane)
-        return
+def _again(s, lane):
+    """The lane goes on, with the others that wait for it at its server."""
     pool = lane % len(s.free)
     count = s.free[pool, c.FREE] + 1
     s.free[pool, c.FREE + count] = lane
@@ -186,7 +184,7 @@ def end(s, request, at_s, status):
             s.lanes[lane, c.TURNS_LEFT] = 0
         elif s.lanes[lane, c.TURNS_LEFT] > 0:
             pause_s = s.seconds[c.THINK_S]
-    plan(s, at_s + pause_s, SEND, lane)
+    plan(s, at_s + pause_s, AGAIN, lane)
 
 
 @compiled

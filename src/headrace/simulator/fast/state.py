@@ -250,7 +250,6 @@ def _counts(scenario: Scenario, closed: Closed | None) -> I8:
     table[c.LIMIT] = closed.requests if closed and closed.requests else 2**62
     table[c.LANES] = closed.concurrency if closed else 0
     table[c.WARM_LEFT] = 0 if closed is None or closed.together else closed.concurrency
-    table[c.REFILL] = max(closed.pools(scenario.addresses)) if closed else 0
     table[c.AHEAD] = -1
     table[c.POLICY] = POLICIES.index(gateways.policy)
     table[c.GATEWAYS], table[c.WORKERS] = gateways.count, gateways.workers
