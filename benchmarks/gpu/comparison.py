@@ -71,7 +71,7 @@ def document(sittings: list[Path], root: Path) -> dict[str, Any]:
     for sitting in sittings:
         loads = list(loads_of(sitting))
         valid = [load for load in loads if load.summary.valid]
-        points = _points(valid, sitting, root)
+        points = _points(valid, root)
         found["comparisons"] += _comparisons(points)
         found["points"] += points
         found["starts"] += list(_starts(sitting, root))
@@ -79,7 +79,7 @@ def document(sittings: list[Path], root: Path) -> dict[str, Any]:
             {
                 "records": _relative(load.folder, root),
                 "reasons": load.summary.invalid_reasons,
-                "gpus_used": _used(load, sitting),
+                "gpus_used": during(load.folder, load.summary),
             }
             for load in loads
             if not load.summary.valid
@@ -87,15 +87,15 @@ def document(sittings: list[Path], root: Path) -> dict[str, Any]:
     return found
 
 
-def _points(loads: list[Load], sitting: Path, root: Path) -> list[dict[str, Any]]:
+def _points(loads: list[Load], root: Path) -> list[dict[str, Any]]:
     """Repetitions of one shape become one point, with their spread."""
     groups: defaultdict[tuple[str, str, Shape], list[Load]] = defaultdict(list)
     for load in loads:
         groups[load.configuration, load.plan.gpu, load.shape].append(load)
-    return [_point(group, sitting, root) for group in groups.values()]
+    return [_point(group, root) for group in groups.values()]
 
 
-def _point(group: list[Load], sitting: Path, root: Path) -> dict[str, Any]:
+def _point(group: list[Load], root: Path) -> dict[str, Any]:
     first = group[0]
     rates = sorted(load.total_tok_s for load in group)
     middle = median(rates)
@@ -124,38 +124,35 @@ def _point(group: list[Load], sitting: Path, root: Path) -> dict[str, Any]:
         "predicted_total_tok_s": predicted.total_tok_s,
         "predicted_tpot_ms": predicted.tpot_ms,
         "measured_over_predicted": middle / predicted.total_tok_s,
-        "gpus_used": _used(first, sitting),
+        "gpus_used": during(first.folder, first.summary),
         "date": str(first.summary.environment.get("date", "")),
         "flags": first.plan.chosen.engine_args,
         "records": [_relative(load.folder, root) for load in group],
     }
 
 
-def _used(load: Load, sitting: Path) -> dict[str, dict[str, int]]:
-    """Each GPU's use and power while the load was measured."""
-    summary = load.summary
-    found: dict[str, dict[str, int]] = during(
-        sitting, load.folder, summary.environment, summary.duration_s
-    )
+def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each configuration's best load beside the baseline's, for every length of request."""
+    groups: defaultdict[tuple[str, str, bool], list[dict[str, Any]]] = defaultdict(list)
+    for point in points:
+        kind = point["configuration"], str(point["workload"]), point["refill"] > 1
+        groups[kind].append(point)
+    found = []
+    for (configuration, _, together), group in groups.items():
+        published = [point for point in points if _is_baseline(point, group[0], together)]
+        if configuration != BASELINE and published:
+            found.append(_comparison(max(published, key=_per_gpu), max(group, key=_per_gpu)))
     return found
 
 
-def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each configuration's best load beside the baseline's, for every length of request."""
-    rows: dict[tuple[object, ...], list[dict[str, Any]]] = defaultdict(list)
-    for point in points:
-        work, together = str(point["workload"]), point["refill"] > 1
-        if point["configuration"] != BASELINE:
-            rows[point["configuration"], work, together].append(point)
-        else:
-            for client in {together, True}:
-                rows[_model(point), work, client].append(point)
-    return [
-        _comparison(max(rows[baseline], key=_per_gpu), max(group, key=_per_gpu))
-        for (configuration, *load), group in list(rows.items())
-        if configuration == group[0]["configuration"]
-        and (baseline := (_model(group[0]), *load)) in rows
-    ]
+def _is_baseline(point: dict[str, Any], tuned: dict[str, Any], together: bool) -> bool:
+    """Whether a point may stand beside that one, whose client sends `together` or one by one."""
+    return (
+        point["configuration"] == BASELINE
+        and _model(point) == _model(tuned)
+        and point["workload"] == tuned["workload"]
+        and (together or point["refill"] == 1)
+    )
 
 
 def _per_gpu(point: dict[str, Any]) -> float:
@@ -164,7 +161,7 @@ def _per_gpu(point: dict[str, Any]) -> float:
 
 def _model(point: dict[str, Any]) -> str:
     """The model whatever its checkpoint: the folders of `models.py` say it before the format."""
-    return "model " + str(point["model"]).partition("-fp8")[0]
+    return str(point["model"]).partition("-fp8")[0]
 
 
 def _comparison(baseline: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:

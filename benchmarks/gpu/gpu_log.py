@@ -7,27 +7,31 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import orjson
+
+from headrace.loadgen.summary import Summary
 
 BUSY, POWER = "utilization.gpu [%]", "power.draw [W]"
 WRITTEN_S = 3.0
 """From the end of a load's window until its summary is written, at most."""
 
 
-def during(sitting: Path, load: Path, environment: dict[str, Any], duration_s: float) -> Any:
+def during(load: Path, summary: Summary) -> dict[str, dict[str, int]]:
     """Mean use and power of each GPU while a load was measured; empty where nothing was logged.
 
     The driver calls a GPU busy while any kernel runs on it.
     """
-    if "date" not in environment or not (sitting / "gpu.csv").is_file():
+    configuration, sitting = load.parent, load.parent.parent
+    if "date" not in summary.environment or not (sitting / "gpu.csv").is_file():
         return {}
-    end = datetime.fromisoformat(environment["date"])
-    begin, end = end - timedelta(seconds=duration_s), end - timedelta(seconds=WRITTEN_S)
+    end = datetime.fromisoformat(summary.environment["date"])
+    begin, end = end - timedelta(seconds=summary.duration_s), end - timedelta(seconds=WRITTEN_S)
+    logged = [row for at, row in _rows(sitting / "gpu.csv") if begin <= at <= end]
     found = {}
-    for gpu in _gpus(load.parent / "job.json"):
-        rows = [row for at, row in _rows(sitting / "gpu.csv", gpu) if begin <= at <= end]
+    for gpu in _gpus(configuration / "job.json"):
+        # a machine with one GPU may have left its number out
+        rows = [row for row in logged if row.get("index", gpu) == gpu]
         if rows:
             busy, power_w = (fmean(float(row[name]) for row in rows) for name in (BUSY, POWER))
             found[gpu] = {"busy_percent": round(busy), "power_w": round(power_w)}
@@ -44,12 +48,11 @@ def _gpus(job: Path) -> list[str]:
 
 
 @cache
-def _rows(path: Path, gpu: str) -> list[tuple[datetime, dict[str, str]]]:
-    """A machine with one GPU may have left its number out."""
+def _rows(path: Path) -> list[tuple[datetime, dict[str, str]]]:
+    """All whole lines."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))
-    own = (row for row in rows if row.get("index", gpu) == gpu and row.get(POWER))
-    return [(_time(row["timestamp"]), row) for row in own]
+    return [(_time(row["timestamp"]), row) for row in rows if row.get(POWER)]
 
 
 def _time(text: str) -> datetime:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -33,19 +32,17 @@ def one_server(plan: Plan, folder: Path, on_phase: Callable[[str], None]) -> Ite
     Leaves plan.json, fleet.yaml, command.json, startup.json and logs/ in `folder`.
     """
     write_plan_files(plan, folder)
-    (process, *_) = plan_job(plan, folder).processes
-    port = _free_port()
-    argv = [*process.argv, "--data-parallel-size", str(plan.chosen.layout.replicas)]
-    argv[argv.index("--port") + 1] = str(port)
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    env = {**os.environ, **process.env, "CUDA_VISIBLE_DEVICES": gpus or _gpus(plan)}
+    processes = plan_job(plan, folder).processes
+    process, url = processes[0], processes[0].replicas[0].url
+    argv = [*process.argv, "--data-parallel-size", str(len(processes))]
+    gpus = ",".join(str(gpu) for each in processes for gpu in each.replicas[0].gpus)
+    env = {**os.environ, **process.env, "CUDA_VISIBLE_DEVICES": gpus}
     (folder / "command.json").write_text(json.dumps(argv, indent=1), encoding="utf-8")
     process.log.parent.mkdir(exist_ok=True)
     began_s = time.monotonic()
     with process.log.open("ab") as log:
         server = subprocess.Popen(argv, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
-        url = f"http://127.0.0.1:{port}"
         _wait_healthy(server, url, process.log)
         ready_s = round(time.monotonic() - began_s, 2)
         phases = [{"phase": "ready", "at_s": ready_s}]
@@ -58,15 +55,6 @@ def one_server(plan: Plan, folder: Path, on_phase: Callable[[str], None]) -> Ite
             server.wait(STOP_S)
         server.kill()
         server.wait()
-
-
-def _gpus(plan: Plan) -> str:
-    return ",".join(map(str, range(plan.chosen.layout.replicas)))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def _wait_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
