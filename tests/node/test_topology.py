@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.node.nvml import Gpu, numa_node, read_gpus
-from headrace.node.topology import cores_of_numa, cpu_list, homes, share_cpus
+from headrace.node.topology import cores_of_numa, cpu_list, numa_of_gpus, share_cpus
 
 TWO_SOCKETS = {
     0: [[0, 8], [1, 9], [2, 10], [3, 11]],
@@ -50,8 +50,8 @@ def test_threads_of_a_core_stay_together(tmp_path: Path):
 
 def test_gpus_of_a_machine_with_one_memory_node_are_there():
     unknown, known = (Gpu(n, "H200", 0, 1, 40, 0, node, None) for n, node in ((0, None), (1, 1)))
-    assert homes([unknown, known], [0]) == {0: 0, 1: 1}
-    assert homes([unknown, known], [0, 1]) == {1: 1}
+    assert numa_of_gpus([unknown, known], [0]) == {0: 0, 1: 1}
+    assert numa_of_gpus([unknown, known], [0, 1]) == {1: 1}
 
 
 def test_the_node_of_a_device(tmp_path: Path):

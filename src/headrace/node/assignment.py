@@ -21,7 +21,7 @@ from headrace.node.gpus import allowed_gpus, assign_gpus, visible_gpus
 from headrace.node.job import GatewaySpec, Link, NodeJob, ProcessSpec, ReplicaSpec, StartSpec
 from headrace.node.nvml import read_gpus
 from headrace.node.ports import free_port, is_free
-from headrace.node.topology import cores_of_numa, homes, share_cpus
+from headrace.node.topology import cores_of_numa, numa_of_gpus, share_cpus
 from headrace.node.warm import weight_files
 from headrace.planner.plan import Plan
 
@@ -117,7 +117,7 @@ def engine_processes(
 def pinned(processes: list[ProcessSpec]) -> list[ProcessSpec]:
     """The processes with the cores beside their GPUs, where NVML tells which those are."""
     cores = cores_of_numa()
-    numa_of_gpu = homes(read_gpus(), list(cores))
+    numa_of_gpu = numa_of_gpus(read_gpus(), list(cores))
     gpus = [[gpu for replica in process.replicas for gpu in replica.gpus] for process in processes]
     shares = share_cpus(gpus, numa_of_gpu, cores, sorted(os.sched_getaffinity(0)))
     return [

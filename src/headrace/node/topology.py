@@ -46,7 +46,7 @@ def share_cpus(
     return shares
 
 
-def homes(gpus: Sequence[Gpu], nodes: Sequence[int]) -> dict[int, int]:
+def numa_of_gpus(gpus: Sequence[Gpu], nodes: Sequence[int]) -> dict[int, int]:
     """The memory node of each GPU. Where there is one node the kernel names none: it is that."""
     only = nodes[0] if len(nodes) == 1 else None
     found = {gpu.index: only if gpu.numa_node is None else gpu.numa_node for gpu in gpus}

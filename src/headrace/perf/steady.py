@@ -242,11 +242,8 @@ def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float, toke
 
 
 def _mean(steps: Sequence[tuple[float, _Step]]) -> _Step:
-    total = sum(weight for weight, _ in steps)
-    parts = {
-        cause: sum(weight * each.parts[cause] for weight, each in steps) / total
-        for cause in steps[0][1].parts
-    }
+    """Of steps with their shares, which add up to one."""
+    parts = {k: sum(share * each.parts[k] for share, each in steps) for k in steps[0][1].parts}
     return _Step(sum(parts.values()), parts)
 
 
@@ -264,7 +261,7 @@ def _refills(count: int, ended: float, refill: int) -> float:
     less often after some more or fewer.
     """
     if refill == 1:
-        return math.exp(-ended) * ended**count / math.factorial(count)
+        return _poisson(count, ended)  # the same, and a search asks thousands of times
     first, beyond = max(0, (count - 1) * refill + 1), (count + 1) * refill
     return sum(
         (1 - abs(n - count * refill) / refill) * _poisson(n, ended) for n in range(first, beyond)

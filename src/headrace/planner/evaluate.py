@@ -75,7 +75,6 @@ class Evaluator:
         self.demand = Demand(fleet.workload)
         self.goals = fleet.slo.goals()
         self.request_s = self.demand.request_s
-        self._refill = fleet.workload.refill
         self._kernels: dict[object, StepModel] = {}
         self._steps: dict[object, StepModel] = {}
         self._rules: dict[object, str | None] = {}
@@ -207,7 +206,7 @@ class Evaluator:
 
         `refill`, of one replica, is used instead of the workload's where it is given.
         """
-        refill = refill or max(1, round(self._refill / replicas))
+        refill = refill or self.fleet.workload.refill_of(replicas)
         key: tuple[object, ...] = (
             *_kernels(config),
             captured_tokens(config),

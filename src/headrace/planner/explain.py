@@ -131,14 +131,14 @@ def _refilled(evaluator: Evaluator, chosen: Candidate) -> list[str]:
     workload = evaluator.fleet.workload
     if workload.refill > 1 or evaluator.goals or evaluator.request_s is not None:
         return []
-    config, per_replica = chosen.config, chosen.concurrency
-    reached = {
-        refill: evaluator.serving(config, per_replica, chosen.running, chosen.replicas, refill)
+    state = (chosen.config, chosen.concurrency, chosen.running, chosen.replicas)
+    request_s = {1: chosen.steady.request_s} | {
+        refill: evaluator.serving(*state, refill).steady.request_s
         for refill in REFILLS
-        if refill < per_replica
+        if refill < chosen.concurrency
     }
-    best = max(reached, key=lambda refill: reached[refill].steady.request_s, default=1)
-    gain = reached[best].steady.request_s / chosen.steady.request_s - 1 if reached else 0.0
+    best = max(request_s, key=lambda refill: request_s[refill])
+    gain = request_s[best] / request_s[1] - 1
     if gain < REFILL_GAIN:
         return []
     words = (

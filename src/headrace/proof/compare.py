@@ -77,7 +77,7 @@ def require_shared(plan: Plan) -> None:
     raise InputError(
         f"{refill} requests at a time: {replicas} replicas without a gateway share them, so it "
         f"must be a multiple of {replicas}",
-        hint=f"refill: {replicas * max(1, round(refill / replicas))}, or a gateway",
+        hint=f"refill: {replicas * plan.fleet.workload.refill_of(replicas)}, or a gateway",
     )
 
 

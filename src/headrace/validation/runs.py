@@ -49,7 +49,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
     args = plan.chosen.engine_args
     configured = vllm_args.configured(engine.version, args, engine.env, gpu, facts)
     completed = max(1, summary.requests.completed)
-    refill = max(1, round(fleet.workload.refill / layout.replicas))
+    refill = fleet.workload.refill_of(layout.replicas)
     latency = summary.latency_ms
     assert latency is not None
     return Case(
