@@ -3,7 +3,8 @@
     python benchmarks/gpu/kernels.py TRACE.json.gz... [--json OUT]
 
 vLLM names each step after what it holds (`execute_context_1(1024)_generation_255(255)`), so steps
-that only decode and steps with a prompt are told apart. Medians over the steps of each kind.
+that only decode and steps with one, two or more prompts are told apart. Medians over the steps of
+each kind: `decode`, `mixed` with the fewest prompts that were seen, `mixed 2` and so on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ STEPS = "gpu_user_annotation"
 KINDS = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
-        ("attention", r"flash|fmha|paged_attention|reshape_and_cache|merge_attn"),
+        ("state, prefill", r"flashinfergdn"),
+        ("attention", r"flash|fmha|kernel_mha|paged_attention|reshape_and_cache|merge_attn"),
         ("state, decode", r"recurrent|delta_rule_(update|decode)|packed_decode|conv1d_update"),
         (
             "state, prefill",
@@ -99,14 +101,13 @@ def _step(event: dict[str, Any]) -> Step:
 
 
 def summary(steps: list[Step]) -> dict[str, Any]:
-    """Medians of the steps that only decode, and of those with prompts. The last step is cut."""
-    found: dict[str, Any] = {}
-    whole = list(pairwise(steps))
-    for name, wanted in (("decode", False), ("mixed", True)):
-        chosen = [(step, after) for step, after in whole if bool(step.prompts) == wanted]
-        if chosen:
-            found[name] = _medians(chosen)
-    return found
+    """Medians of the steps with no, one, two ... prompts. The last step is cut."""
+    kinds: defaultdict[int, list[tuple[Step, Step]]] = defaultdict(list)
+    for step, after in pairwise(steps):
+        kinds[step.prompts].append((step, after))
+    names = {count: f"mixed {count}" for count in kinds}
+    names |= dict.fromkeys([min((n for n in kinds if n), default=0)], "mixed") | {0: "decode"}
+    return {names[count]: _medians(kinds[count]) for count in sorted(kinds)}
 
 
 def _medians(chosen: list[tuple[Step, Step]]) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def _medians(chosen: list[tuple[Step, Step]]) -> dict[str, Any]:
     top = sorted(kernels.items(), key=lambda item: -item[1])[:25]
     return {
         "steps": len(steps),
+        "prompts": steps[0].prompts,
         "sequences": median(step.sequences for step in steps),
         "prompt_tokens": median(step.prompt_tokens for step in steps),
         "start_to_start_ms": median(after.start_ms - step.start_ms for step, after in chosen),

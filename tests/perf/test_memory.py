@@ -18,6 +18,7 @@ SEED = EngineConfig(
     state_dtype="float32",
     mtp_depth=1,
     max_num_seqs=256,
+    gdn_prefill_backend="triton",
     max_num_batched_tokens=8192,
     max_model_len=4096,
     gpu_memory_utilization=0.93,

@@ -15,6 +15,7 @@ ARGS: dict[str, Any] = {
     "max_num_seqs": 1024,
     "enable_prefix_caching": False,
     "gpu_memory_utilization": 0.93,
+    "gdn_prefill_backend": "triton",
 }
 MTP = {"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}
 

@@ -264,6 +264,7 @@ def short_lever(lever: str) -> str:
         "max_num_batched_tokens": "batched",
         "max_model_len": "len",
         "captured": "graphs",
+        "attention_backend": "attention",
         "linear_backend": "linear",
     }
     return names.get(lever, lever)

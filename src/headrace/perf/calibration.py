@@ -88,7 +88,7 @@ class Calibration(BaseModel):
     request_s: float = Field(0.0, ge=0)
     """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
     draft_launch_s: float = Field(0.0, ge=0)
-    """What a drafted token costs before any kernel runs."""
+    """What a drafted token costs a step beside its kernels."""
     measured: tuple[str, ...] = ()
     """`GPU/format` pairs that rows exist for."""
     band: float = Field(gt=0, lt=1)

@@ -31,6 +31,10 @@ class EngineConfig:
     cover_decode: bool = False
     """The plan's flags raise it to the fullest decode step where vLLM's own ends below."""
     enforce_eager: bool = False
+    attention_backend: str = "auto"
+    """Whose kernel reads the cache in decode steps, by vLLM's names; auto: vLLM's own choice."""
+    gdn_prefill_backend: str = "auto"
+    """Whose kernel computes the recurrent states of prompts; auto: FlashInfer's on Hopper."""
     linear_backend: str = "auto"
     """Whose kernels multiply matrices, by vLLM's names; auto: the first that can, by its list."""
     deep_gemm: bool = True

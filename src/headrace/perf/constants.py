@@ -30,6 +30,8 @@ class Kernels(_Table):
     state_bandwidth: float
     prefill_state_s_per_value: float
     """Seconds per prompt token and value of the recurrent state of one layer."""
+    prefill_state_flashinfer_s_per_value: float | None = None
+    """The same by FlashInfer's kernel, which vLLM takes unasked on Hopper; None: not measured."""
     state_update_s_per_value: float
     """Seconds to update one value of the recurrent state, per verified token: the floor that
     arithmetic sets where memory traffic does not."""

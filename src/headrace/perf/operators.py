@@ -15,6 +15,7 @@ import numpy as np
 
 from headrace.hardware.gpu import ComputeDtype, Gpu
 from headrace.models.facts import KV_BYTES, STATE_BYTES, Attention, Linear, ModelFacts
+from headrace.perf.attention_kernels import attention_kernel
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Kernels
 from headrace.perf.gemm import Floats, gemm_seconds, has_gemm
@@ -198,9 +199,14 @@ class _Counter:
             for a in self.facts.attention
             if a.window_tokens is None
         )
+        return width * values / (self.gpu.bandwidth_bytes_s * self._attention_bandwidth())
+
+    def _attention_bandwidth(self) -> float:
+        """Share of the GPU's at which decode steps read the cache."""
+        kernel = attention_kernel(self.facts, self.gpu.name, self.config)
         tables = self.tables.decode_attention
-        efficiency = tables.get(self.config.kv_dtype, tables["bf16"]).at(0)
-        return width * values / (self.gpu.bandwidth_bytes_s * efficiency)
+        usual = tables.get(self.config.kv_dtype, tables["bf16"]).at(0)
+        return kernel.bandwidth if kernel else usual
 
     def _state_s(self) -> float:
         """The slower of traffic (one read, a write per verified token) and arithmetic."""
@@ -225,7 +231,10 @@ class _Counter:
         if gdn is None:
             return 0.0
         values = gdn.layers * gdn.state_values_per_layer
-        return values * self.kernels.prefill_state_s_per_value / self.tp
+        flashinfer = self.kernels.prefill_state_flashinfer_s_per_value
+        if flashinfer is None or self.config.gdn_prefill_backend == "triton":
+            return values * self.kernels.prefill_state_s_per_value / self.tp
+        return values * flashinfer / self.tp
 
     def _elementwise_s(self) -> float:
         moved = 2 * self.facts.layers * self.facts.hidden_size * self.kernels.elementwise_passes

@@ -32,6 +32,7 @@ class Levers:
     max_model_len: tuple[int, ...]
     captured: tuple[tuple[int, ...], ...] = ((),)
     """Sizes of CUDA graphs; none: vLLM's own."""
+    attention_backend: tuple[str, ...] = ("auto",)
     linear_backend: tuple[str, ...] = ("auto",)
 
     def configs(self, base: EngineConfig) -> Iterator[EngineConfig]:
@@ -49,12 +50,14 @@ def levers(
     fixed: dict[str, Any],
     *,
     captured: tuple[tuple[int, ...], ...] = ((),),
+    attention_backend: tuple[str, ...] = ("auto",),
     linear_backend: tuple[str, ...] = ("auto",),
 ) -> Levers:
     """All values of all levers for a fleet; a lever in `fixed` has that one value.
 
-    `captured` are the lists of CUDA-graph sizes to try, where the file says nothing of graphs, and
-    `linear_backend` the kernels that matrices can be multiplied by, where their times are known.
+    `captured` are the lists of CUDA-graph sizes to try, where the file says nothing of graphs,
+    `attention_backend` and `linear_backend` the kernels that there are to choose from, where their
+    times are known.
 
     A longer context than the requests need costs nothing and gains nothing, so that one length is
     tried; a file's own is taken.
@@ -68,6 +71,7 @@ def levers(
         "max_num_seqs": _sequences(fleet),
         "max_num_batched_tokens": BATCHED_TOKENS,
         "max_model_len": (context,),
+        "attention_backend": attention_backend,
         "linear_backend": linear_backend,
         "captured": captured if fixed.keys().isdisjoint(GRAPHS) else ((),),
     }

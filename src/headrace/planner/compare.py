@@ -38,6 +38,8 @@ ORDER: tuple[str, ...] = (
     "max_captured",
     "enforce_eager",
     "deep_gemm",
+    "attention_backend",
+    "gdn_prefill_backend",
     "linear_backend",
     LOAD,
     "version",

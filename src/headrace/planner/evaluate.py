@@ -290,7 +290,7 @@ class Evaluator:
 def _kernels(config: EngineConfig) -> tuple[object, ...]:
     """What step times depend on."""
     levers = (config.tensor_parallel, config.kv_dtype, config.state_dtype, config.mtp_depth)
-    return (config.version, config.linear_backend, *levers)
+    return (config.version, config.attention_backend, config.linear_backend, *levers)
 
 
 def _room(config: EngineConfig) -> tuple[object, ...]:

@@ -35,6 +35,7 @@ LEVER_WORDS: dict[str, str] = {
     "mtp_depth": "MTP depth",
     "max_num_batched_tokens": "max_num_batched_tokens",
     "captured": "CUDA graphs",
+    "attention_backend": "kernel of attention",
     "linear_backend": "kernels of linear layers",
 }
 
@@ -289,6 +290,8 @@ def shown(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
         levers["mtp_depth"] = config.mtp_depth
     if config.captured:
         levers["captured"] = config.captured[-1]
+    if config.attention_backend != "auto":
+        levers["attention_backend"] = config.attention_backend
     if config.linear_backend != "auto":
         levers["linear_backend"] = config.linear_backend
     return levers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from headrace.engines.vllm import args as vllm_args
 from headrace.errors import InfeasibleError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
+from headrace.perf.attention_kernels import attention_backends, attention_kernel
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.perf.graphs import PROMPT_SIZES
@@ -58,7 +60,7 @@ def _best(evaluator: Evaluator) -> tuple[Candidate, Searched, dict[str, Any]]:
 def _searched(evaluator: Evaluator) -> tuple[Levers, Searched, dict[str, Any]]:
     base, fixed = base_config(evaluator.fleet, evaluator.facts, evaluator.gpu)
     wanted = levers_of(evaluator, fixed)
-    searched = search(evaluator, wanted.configs(base))
+    searched = search(evaluator, configs_of(evaluator, wanted, base))
     if not searched.feasible:
         raise InfeasibleError(_nothing_feasible(searched), hint=_what_would_help(searched))
     return wanted, searched, fixed
@@ -66,15 +68,30 @@ def _searched(evaluator: Evaluator) -> tuple[Levers, Searched, dict[str, Any]]:
 
 def levers_of(evaluator: Evaluator, fixed: dict[str, Any]) -> Levers:
     """What is searched; CUDA-graph sizes and kernels only where there is what to choose them by."""
-    calibration = evaluator.calibration
+    calibration, version = evaluator.calibration, evaluator.fleet.engine.version
     return levers(
         evaluator.fleet,
         evaluator.facts,
         evaluator.gpu,
         fixed,
         captured=((), PROMPT_SIZES) if calibration.gemm else ((),),
+        attention_backend=attention_backends(evaluator.facts, evaluator.gpu.name, version),
         linear_backend=("auto", *calibration.gemm_by_backend),
     )
+
+
+def configs_of(evaluator: Evaluator, wanted: Levers, base: EngineConfig) -> Iterator[EngineConfig]:
+    """Every combination, less those that ask for a kernel of attention that would not be taken."""
+    choice = len(wanted.attention_backend) > 1
+    for config in wanted.configs(base):
+        if not choice or config.attention_backend == "auto" or _attends(evaluator, config):
+            yield config
+
+
+def _attends(evaluator: Evaluator, config: EngineConfig) -> bool:
+    """Whether the backend of attention that is asked for has a kernel for it."""
+    kernel = attention_kernel(evaluator.facts, evaluator.gpu.name, config)
+    return kernel is not None and kernel.backend == config.attention_backend
 
 
 def _refined(

@@ -74,6 +74,7 @@ def plainness(candidate: Candidate) -> tuple[float, ...]:
         abs(config.max_num_batched_tokens - 8192),
         config.kv_dtype != "bf16",
         len(config.captured),
+        config.attention_backend != "auto",
         config.linear_backend != "auto",
         candidate.steady.tpot_s,
         config.max_num_seqs,

@@ -15,7 +15,7 @@ from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.planner.checkpoints import Checkpoint
 from headrace.planner.evaluate import Candidate, Evaluator, trimmed
-from headrace.planner.find import base_config, levers_of
+from headrace.planner.find import base_config, configs_of, levers_of
 from headrace.planner.plan import Plan
 from headrace.planner.search import plainness
 from headrace.spec.fleet import Fleet
@@ -28,6 +28,7 @@ LEVERS = (
     "max_num_seqs",
     "max_num_batched_tokens",
     "captured",
+    "attention_backend",
     "linear_backend",
 )
 FEWER_SEQUENCES = 2
@@ -134,7 +135,7 @@ def _candidates(evaluator: Evaluator) -> Iterator[Candidate]:
     wanted = levers_of(evaluator, fixed)
     wanted = replace(wanted, max_model_len=wanted.max_model_len[:1])
     groups: dict[EngineConfig, dict[EngineConfig, Candidate]] = {}
-    for config in wanted.configs(base):
+    for config in configs_of(evaluator, wanted, base):
         verdict = evaluator.judge(config)
         if isinstance(verdict, Candidate) and "max_num_seqs" not in fixed:
             verdict = evaluator.judge(trimmed(verdict))

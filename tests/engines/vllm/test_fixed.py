@@ -32,6 +32,10 @@ from headrace.errors import InputError
         ({"enforce_eager": True}, {"enforce_eager": True}),
         ({"cudagraph_capture_sizes": [8, "1k"]}, {"captured": (8, 1000)}),
         ({"linear_backend": "Deep-GEMM"}, {"linear_backend": "deep_gemm"}),
+        ({"attention_backend": "FLASHINFER"}, {"attention_backend": "flashinfer"}),
+        ({"attention_config": '{"backend": "TRITON_ATTN"}'}, {"attention_backend": "triton_attn"}),
+        ({"attention_config": {"flash_attn_version": 3}}, {}),
+        ({"gdn_prefill_backend": "triton"}, {"gdn_prefill_backend": "triton"}),
         ({"max_cudagraph_capture_size": 1024}, {"max_captured": 1024}),
     ],
 )

@@ -124,6 +124,8 @@ def _levers(config: EngineConfig, facts: ModelFacts) -> dict[str, Any]:
         drafting = {"method": "mtp", "num_speculative_tokens": config.mtp_depth}
         args["speculative_config"] = drafting
     args |= _capture(config)
+    if config.attention_backend != "auto":
+        args["attention_backend"] = config.attention_backend.upper()
     if config.linear_backend != "auto":
         args["linear_backend"] = config.linear_backend
     if not config.async_scheduling:

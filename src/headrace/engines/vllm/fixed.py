@@ -144,6 +144,12 @@ def _read_backend(name: str, value: Any) -> dict[str, Any]:
     return {name: str(value).lower().replace("-", "_")}
 
 
+def _read_attention(name: str, value: Any) -> dict[str, Any]:
+    """Of vLLM's attention config only the backend is modelled."""
+    backend = _mapping(name, value).get("backend")
+    return _read_backend("attention_backend", backend) if backend else {}
+
+
 def _read_limits(name: str, value: Any) -> dict[str, Any]:
     """No modality allowed is text only, as vLLM decides it."""
     limits = _mapping(name, value)
@@ -197,5 +203,8 @@ READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "cudagraph_capture_sizes": _read_sizes,
     "max_cudagraph_capture_size": _read_whole("max_captured"),
     "enforce_eager": _read_bool("enforce_eager"),
+    "attention_backend": _read_backend,
+    "attention_config": _read_attention,
+    "gdn_prefill_backend": _read_backend,
     "linear_backend": _read_backend,
 }
