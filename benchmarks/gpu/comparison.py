@@ -28,8 +28,8 @@ from headrace.planner.plan import Plan
 
 HERE = Path(__file__).parent
 BASELINE = "published"
-Shape = tuple[int, int, int, int]
-"""Input tokens, output tokens, requests in flight, how many follow at a time."""
+Shape = tuple[int, int, int, int, bool]
+"""Input tokens, output tokens, requests in flight, how many follow at a time, past the gateway."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Load:
         """What was asked of it."""
         work = self.plan.fleet.workload
         means = round(work.inputs.mean), round(work.outputs.mean)
-        return *means, self.summary.concurrency.asked or 0, work.refill
+        direct = self.folder.name.endswith("-direct")
+        return *means, self.summary.concurrency.asked or 0, work.refill, direct
 
     @property
     def total_tok_s(self) -> float:
@@ -100,7 +101,7 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
     rates = sorted(load.total_tok_s for load in group)
     middle = median(rates)
     predicted = first.plan.chosen.prediction
-    isl, osl, concurrency, refill = first.shape
+    isl, osl, concurrency, refill, direct = first.shape
     tpots = [load.summary.latency_ms.tpot.mean for load in group if load.summary.latency_ms]
     price = first.plan.usd_per_gpu_hour
     gpus = first.plan.fleet.hardware.gpus
@@ -114,6 +115,7 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
         "workload": {"input_tokens": isl, "output_tokens": osl},
         "concurrency": concurrency,
         "refill": refill,
+        "direct": direct,
         "total_tok_s": middle,
         "total_tok_s_per_gpu": middle / gpus,
         "repetitions": len(rates),
@@ -133,12 +135,13 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
 
 def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each configuration's best load beside the baseline's, for every length of request."""
-    groups: defaultdict[tuple[str, str, bool], list[dict[str, Any]]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str, bool, bool], list[dict[str, Any]]] = defaultdict(list)
     for point in points:
-        kind = point["configuration"], str(point["workload"]), point["refill"] > 1
+        together = point["refill"] > 1
+        kind = point["configuration"], str(point["workload"]), together, point["direct"]
         groups[kind].append(point)
     found = []
-    for (configuration, _, together), group in groups.items():
+    for (configuration, _, together, _), group in groups.items():
         published = [point for point in points if _is_baseline(point, group[0], together)]
         if configuration != BASELINE and published:
             found.append(_comparison(max(published, key=_per_gpu), max(group, key=_per_gpu)))
@@ -165,8 +168,8 @@ def _model(point: dict[str, Any]) -> str:
 
 
 def _comparison(baseline: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
-    shown = ["configuration", "model", "concurrency", "refill", "gpus", "total_tok_s", "tpot_ms"]
-    shown += ["repetitions", "spread"]
+    shown = ["configuration", "model", "concurrency", "refill", "direct", "gpus", "total_tok_s"]
+    shown += ["tpot_ms", "repetitions", "spread"]
     return {
         "gpu": tuned["gpu"],
         "model": tuned["model"],
@@ -215,7 +218,8 @@ def main() -> int:
         base, tuned = row["baseline"], row["tuned"]
         print(
             f"{row['gpu']} {row['workload']}: {base['configuration']} {base['total_tok_s']:,.0f}, "
-            f"{tuned['configuration']} on {tuned['gpus']}, {tuned['refill']} at a time "
+            f"{tuned['configuration']} on {tuned['gpus']}, {tuned['refill']} at a time"
+            f"{', past the gateway' if tuned['direct'] else ''} "
             f"{tuned['total_tok_s']:,.0f} total tok/s, {row['ratio']:.2f} times by GPU, "
             f"{row['usd_per_million_tokens'] or 0:.4f} USD/M tokens"
         )

@@ -2,10 +2,11 @@
 
     python benchmarks/gpu/request_time.py KERNELS.json FLEET.yaml [--refill 3]
 
-KERNELS.json is what `kernels.py` made of a profile: a step that only decodes and one with a prompt.
-A request is its prompt, the difference of the two, and its share of as many decode steps as it has
-output tokens. With `--refill` so many prompts share a step, which slows the states of decoding
-sequences down once. Measured kernels, reckoned to a request; what the host lets the GPU wait for is
+KERNELS.json is what `kernels.py` made of a profile: a step that only decodes and ones with prompts.
+A request is its prompt, the difference of the two by the number of prompts, and its share of as
+many decode steps as it has output tokens. With `--refill` so many prompts share a step, which slows
+the states of decoding sequences down once; of the profiled steps the one with nearest as many is
+taken. Measured kernels, reckoned to a request; what the host lets the GPU wait for is
 left out, so the last line is what a GPU would do that never waits.
 """
 
@@ -50,8 +51,8 @@ class Share:
 
 def shares(profile: dict[str, Any], fleet: Fleet, refill: int) -> dict[str, Share]:
     """Each group's share of a request of the fleet's workload."""
-    decode, mixed = profile["decode"], profile["mixed"]
     tokens = fleet.workload.outputs.mean
+    decode, (mixed, prompts) = profile["decode"], _with_prompts(profile, fleet, refill)
     least = _least_ms(fleet, decode["sequences"])
     found = {}
     for group, kinds in GROUPS.items():
@@ -59,9 +60,21 @@ def shares(profile: dict[str, Any], fleet: Fleet, refill: int) -> dict[str, Shar
         for kind in kinds:
             alone, beside = (step["by_kind_ms"].get(kind, 0.0) for step in (decode, mixed))
             decode_ms += alone / decode["sequences"] * tokens
-            prompt_ms += (beside - alone) / (refill if kind == STATE else 1)
+            prompt_ms += (beside - alone) / (refill if kind == STATE else prompts)
         found[group] = Share(prompt_ms, decode_ms, least.get(group, 0.0))
     return found
+
+
+def _with_prompts(profile: dict[str, Any], fleet: Fleet, refill: int) -> tuple[dict[str, Any], int]:
+    """The profiled step whose number of prompts is nearest, and that number."""
+    isl = fleet.workload.inputs.mean
+    steps = {
+        max(1, round(step["prompt_tokens"] / isl)): step
+        for name, step in profile.items()
+        if name.startswith("mixed")
+    }
+    nearest = min(steps, key=lambda prompts: abs(prompts - refill))
+    return steps[nearest], nearest
 
 
 def _least_ms(fleet: Fleet, sequences: float) -> dict[str, float]:

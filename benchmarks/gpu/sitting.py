@@ -11,9 +11,10 @@ A load with `direct: true` goes to the replicas and not through the gateway. `on
 starts one server with a data-parallel rank for each replica (`one_server.py`). Every configuration
 runs in a process group of its own, which is ended at its limit whatever it does. In place of a
 fleet there may be a `command` (`{out}` is OUT), begun `after_s` seconds later; `unless` names a
-configuration whose results make this one needless. At `forget_tuning: true` in the list what the
-engines before it tuned by timing is deleted, because they shared a GPU, and what they compiled is
-kept. Results are written as they come:
+configuration whose results make this one needless, `only_with` one without whose results it is
+pointless. At `forget_tuning: true` in the list what the engines before it tuned by timing is
+deleted, because they shared a GPU, and what they compiled is kept. Results are written as they
+come:
 
     OUT/machine.json      GPU, driver, software
     OUT/gpu.csv           clocks, power and memory once a second, where there is an nvidia-smi
@@ -157,11 +158,17 @@ def _run_one(
     if left_s < one.get("needs_s", 60):
         say(f"{one['name']}: left out, {left_s:.0f} s are left")
         return
-    if "unless" in one and any(options.out.glob(f"{one['unless']}/load-*/summary.json")):
-        say(f"{one['name']}: left out, there is {one['unless']}")
-        return
+    for key, wanted, state in (("unless", False, "there is"), ("only_with", True, "there is no")):
+        if key in one and _has_results(options.out / one[key]) != wanted:
+            say(f"{one['name']}: left out, {state} {one[key]}")
+            return
     _run_child(one, options, min(left_s, one["limit_s"]), left_s, children, over)
     _sum_up_profile(options.out / one["name"])
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether a configuration served at least one load."""
+    return any(folder.glob("load-*/summary.json"))
 
 
 def _options() -> argparse.Namespace:

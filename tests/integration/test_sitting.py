@@ -47,6 +47,7 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     left_out = [
         {**both, "name": "no-time", "needs_s": 9999},
         {**both, "name": "b", "unless": "both"},
+        {**both, "name": "c", "only_with": "late"},
     ]
     forget = {"forget_tuning": True}
     plan = {"configurations": [[both, [beside, after], other], forget, late, *left_out]}
@@ -67,6 +68,7 @@ def test_one_engine_serves_several_loads_and_a_late_one_is_ended(tmp_path: Path)
     assert not tuned.exists()
     assert "no-time: left out" in done.stdout
     assert "b: left out, there is both" in done.stdout
+    assert "c: left out, there is no late" in done.stdout
     assert (tmp_path / "out" / "touched").exists()
     assert "late: at its limit, stopping" in done.stdout
     assert done.stdout.rstrip().endswith("sitting over")
