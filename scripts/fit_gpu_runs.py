@@ -4,11 +4,11 @@
 
 The loads are those under benchmarks/gpu/results. The host's constants are shared by all, in
 machines whose cores differ (`HOSTS`). Each GPU has its kernels' time over the tables'; the H200
-what a step with drafts takes beside its kernels, which a profile of the H100 leaves no room for. What
-steps outside of CUDA graphs cost CUTLASS's block-wise kernel is its own. Prints the figures as they
-stand in `perf/calibrations.toml`, then for every load the errors of the fit and those of constants
-that were fitted without it; last the loads of models without recurrent states, to which nothing is
-fitted.
+what a step with drafts takes beside its kernels, which a profile of the H100 leaves no room for.
+What steps outside of CUDA graphs cost CUTLASS's block-wise kernel is its own. Prints the figures as
+they stand in `perf/calibrations.toml`, then for every load the errors of the fit and those of
+constants that were fitted without it; last the loads of models without recurrent states, to which
+nothing is fitted.
 """
 
 from __future__ import annotations
