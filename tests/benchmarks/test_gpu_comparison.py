@@ -58,8 +58,8 @@ def test_a_profile_is_summed_up_by_kind_of_step_and_kernel(tmp_path: Path):
         ("fused_recurrent_gated_delta_rule_fwd_kernel", 9_000),
     )
     events = []
-    for step in range(6):
-        prompts = int(step % 3 == 2)
+    for step in range(9):
+        prompts = {2: 1, 5: 1, 7: 2}.get(step, 0)
         name = f"execute_context_{prompts}({1024 * prompts})_generation_255(255)"
         events.append(event("gpu_user_annotation", name, 50_000 * step, 40_000))
         for place, (kernel, took_us) in enumerate(kernels):
@@ -69,26 +69,73 @@ def test_a_profile_is_summed_up_by_kind_of_step_and_kernel(tmp_path: Path):
     run("kernels.py", tmp_path / "trace.json", "--json", tmp_path / "kernels.json")
 
     (found,) = json.loads((tmp_path / "kernels.json").read_text()).values()
-    assert found["decode"]["steps"] == 4
+    assert found["decode"]["steps"] == 5
     assert found["decode"]["by_kind_ms"] == {"attention": 5, "gemm": 20, "state, decode": 9}
     assert found["decode"]["start_to_start_ms"] == 50
     assert found["mixed"]["prompt_tokens"] == 1024
     assert found["mixed"]["busy_ms"] == 68
+    assert found["mixed 2"]["prompts"] == 2
+    assert found["mixed 2"]["busy_ms"] == 102
 
 
 def test_a_request_is_its_prompt_and_its_share_of_decode_steps(tmp_path: Path):
     decode = {"sequences": 400, "by_kind_ms": {"gemm": 40.0, "state, decode": 20.0}}
     both = {"gemm": 70.0, "state, decode": 23.0, "attention": 2.0}
-    profile = {"trace": {"decode": decode, "mixed": {"by_kind_ms": both}}}
-    (tmp_path / "kernels.json").write_text(json.dumps(profile))
-    fleet = SCRIPTS / "fleets" / "tensor.yaml"
-    lines = run("request_time.py", tmp_path / "kernels.json", fleet, "--refill", "3").splitlines()
-    found = {line[:36].strip(): line[36:].split() for line in lines}
+    steps = {"decode": decode, "mixed": {"prompt_tokens": 1024, "by_kind_ms": both}}
+    found = request_time(tmp_path, steps)
     assert found["GEMM and LM head"][:3] == ["30.0", "51.2", "81.2"]
     assert found["recurrent state"][:3] == ["1.0", "25.6", "26.6"]
     assert found["attention"][:3] == ["2.0", "0.0", "2.0"]
     assert found["all"][0] == "109.8"
     assert float(found["GEMM and LM head"][3]) == pytest.approx(1536 * 48.6 / 1979, rel=0.1)
+
+    twice = {"gemm": 90.0, "state, decode": 23.0, "attention": 4.0}
+    steps["mixed 2"] = {"prompt_tokens": 2048, "by_kind_ms": twice}
+    found = request_time(tmp_path, steps)
+    assert found["GEMM and LM head"][0] == "25.0"
+    assert found["recurrent state"][0] == "1.0"
+
+
+def request_time(folder: Path, steps: dict[str, object]) -> dict[str, list[str]]:
+    """The rows of its table for three prompts in a step."""
+    path = folder / "kernels.json"
+    path.write_text(json.dumps({"trace": steps}))
+    fleet = SCRIPTS / "fleets" / "tensor.yaml"
+    lines = run("request_time.py", path, fleet, "--refill", "3").splitlines()
+    return {line[:36].strip(): line[36:].split() for line in lines}
+
+
+def test_scaling_is_measured_by_one_gpu_of_the_same_sitting_under_the_same_load(tmp_path: Path):
+    one = {
+        "gpu": "H200",
+        "gpus": 1,
+        "model": "m",
+        "engine": "vllm 0.26.0",
+        "workload": {"input_tokens": 1024, "output_tokens": 512},
+        "flags": {"max_num_seqs": 512, "profiler_config": {"profiler": "torch"}},
+        "concurrency": 256,
+        "refill": 3,
+        "direct": False,
+        "total_tok_s": 1000.0,
+        "records": ["results/a/single/load"],
+    }
+    flags = {"max_num_seqs": 512}
+    four = {**one, "gpus": 4, "flags": flags, "concurrency": 1024, "refill": 12, "direct": True}
+    four |= {"total_tok_s": 3900.0, "records": ["results/a/replicas-4/load"]}
+    others = [
+        {**four, "concurrency": 512},
+        {**four, "records": ["results/b/replicas-4/load"]},
+        {**four, "flags": {"max_num_seqs": 256}},
+    ]
+    (tmp_path / "comparison.json").write_text(json.dumps({"points": [one, four, *others]}))
+    picture = tmp_path / "scaling.svg"
+    said = run("scaling.py", tmp_path / "comparison.json", "-o", picture)
+    measured = [line for line in said.splitlines() if "H200" in line]
+    assert measured == ["| 4 x H200, 3 at a time each, no gateway | 4 | 3,900 | 97.5% |"]
+    assert "| published: B200, nodes of 8 | 96 | 1,103,941 | 96.5% |" in said
+    drawn = picture.read_text()
+    assert drawn.count("<polyline") == 2
+    assert "4 x H200, 3 at a time each, no gateway" in drawn
 
 
 def test_a_point_says_how_busy_its_own_gpus_were(tmp_path: Path):
