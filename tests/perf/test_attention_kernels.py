@@ -81,6 +81,16 @@ def test_the_plan_asks_for_the_quicker_kernel_where_it_is_taken() -> None:
     assert own["attention_backend"] == "FLASH_ATTN"
 
 
+def test_the_plan_says_what_its_ground_was_measured_with() -> None:
+    words = "weights that FP8 rounds to zeros"
+    fleet = {"model": "Qwen/Qwen3.5-27B-FP8", "hardware": {"gpu": "H200"}}
+    for load_format, said in (("auto", True), ("dummy", False)):
+        engine = {"version": "0.26.0", "load_format": load_format}
+        reasons = plan_for(Fleet.model_validate({**fleet, "engine": engine})).chosen.why
+        assert any(words in reason for reason in reasons) is said
+        assert any("compiles its attention with nvcc" in reason for reason in reasons)
+
+
 def test_flashinfers_kernel_for_prompts_is_taken_unasked_on_hopper(qwen27b: ModelFacts) -> None:
     batch = StepBatch(0, 0, 1024, 1, 1024 * 512)
     for name, quicker in (("H200", True), ("B200", False)):

@@ -44,6 +44,17 @@ def test_a_hidden_factor_is_found(llama: list[Case]) -> None:
     assert fitted.calibration.rows == 3
 
 
+def test_dummy_weights_among_the_rows_are_kept_in_mind(llama: list[Case], tmp_path: Path) -> None:
+    rows = llama[:3]
+    (real,) = calibrate(rows, CONSTANTS, ("kernel_time",))
+    (zeros,) = calibrate([replace(rows[0], zeros=True), *rows[1:]], CONSTANTS, ("kernel_time",))
+    assert not real.calibration.zeros
+    assert zeros.calibration.zeros
+    path = tmp_path / "calibrations.toml"
+    write_calibrations(path, [zeros.calibration])
+    assert read_calibrations(path) == [zeros.calibration]
+
+
 def test_two_constants_are_told_apart_by_enough_rows(llama: list[Case]) -> None:
     rows = [slowed(c, 1.2, 0.006) for c in llama]
     (fitted,) = calibrate(rows, CONSTANTS, ("kernel_time", "step_s"))

@@ -89,6 +89,9 @@ class Calibration(BaseModel):
     """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
     draft_launch_s: float = Field(0.0, ge=0)
     """What a drafted token costs a step beside its kernels."""
+    zeros: bool = False
+    """Whether its rows had vLLM's dummy weights, which FP8 rounds to zeros: GPUs multiply those
+    faster, so that a checkpoint will be slower than fitted."""
     measured: tuple[str, ...] = ()
     """`GPU/format` pairs that rows exist for."""
     band: float = Field(gt=0, lt=1)

@@ -63,6 +63,11 @@ def why(found: Found) -> list[str]:
         lines.append(
             "bfloat16 state rounds the recurrence; check your own accuracy metric before keeping it"
         )
+    if chosen.config.attention_backend == "flashinfer":
+        lines.append(
+            "FlashInfer compiles its attention with nvcc when an engine first starts, for minutes; "
+            "it rounds queries of prompts to FP8"
+        )
     lines += _refilled(evaluator, chosen) + _confidence(evaluator, chosen)
     return found.reasons + lines + _host(evaluator, chosen)
 
@@ -191,6 +196,11 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
     ground = calibration.ground(evaluator.gpu.name, evaluator.facts.weights_dtype)
     rests_on = f"calibration {calibration.name}: {calibration.source}"
     lines = [f"band {1 - width:.2f} to {1 + width:.2f} of the prediction: {ground}; {rests_on}"]
+    if calibration.zeros and evaluator.fleet.engine.load_format != "dummy":
+        lines.append(
+            "that was measured with weights that FP8 rounds to zeros, which GPUs multiply faster: "
+            "expect up to a tenth less with a checkpoint"
+        )
     if evaluator.fleet.goal != "throughput" and evaluator.request_s is not None and width:
         least = math.ceil((chosen.replicas - evaluator.fleet.spare_replicas) / (1 - width))
         lines.append(f"at the low end of the band the rate would take {least} replicas")

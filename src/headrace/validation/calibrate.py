@@ -92,7 +92,8 @@ def name_of(key: Key) -> str:
 def _fit_group(
     key: Key, cases: list[Case], constants: Constants, wanted: tuple[str, ...]
 ) -> Fitted:
-    base = cases[0].calibration(constants)
+    zeros = any(case.zeros for case in cases)
+    base = cases[0].calibration(constants).model_copy(update={"zeros": zeros})
     names = wanted or _carried(cases, constants, base)
     _check(key, cases, constants, base, names)
     problem = _Problem(cases, constants, base, names)

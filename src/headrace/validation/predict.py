@@ -64,6 +64,8 @@ class Case:
     at_once: bool = True
     refill: int = 1
     """Requests that follow finished ones together at one replica."""
+    zeros: bool = False
+    """Whether its weights were vLLM's dummy ones, which FP8 rounds to zeros."""
     slower: float = 1.0
     """A measured override of the step time (`perf.constants.Override`)."""
 

@@ -73,6 +73,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
         measured=Measured(latency.tpot.mean, latency.ttft.mean, summary.throughput.total_tok_s),
         at_once=False,
         refill=refill,
+        zeros=engine.load_format == "dummy" and facts.weights_dtype.startswith("fp8"),
     )
 
 
