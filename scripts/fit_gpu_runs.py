@@ -3,9 +3,9 @@
     python scripts/fit_gpu_runs.py
 
 The loads are those under benchmarks/gpu/results. The host's constants are shared by all, in
-machines whose cores differ (`HOSTS`). Each GPU has its kernels' time over the tables'; the H200
-what a step with drafts takes beside its kernels, which a profile of the H100 leaves no room for.
-What steps outside of CUDA graphs cost CUTLASS's block-wise kernel is its own. Prints the figures as
+machines whose cores differ (`HOSTS`). Each GPU has its kernels' time over the tables'; on the H200
+states of drafted sequences have their own, which comes out as a profile of the H100 has it. What
+steps outside of CUDA graphs cost CUTLASS's block-wise kernel is its own. Prints the figures as
 they stand in `perf/calibrations.toml`, then for every load the errors of the fit and those of
 constants that were fitted without it; last the loads of models without recurrent states, to which
 nothing is fitted.
@@ -57,7 +57,7 @@ UNITS = {
     "piecewise_s": 1e-1,
     "unpadded_gemm": 1.0,
     "kernel_time, H200": 1.0,
-    "draft_launch_s, H200": 1e-2,
+    "drafted_state, H200": 1.0,
 }
 """What a unit of each unknown stands for."""
 START = np.array([1.0, 1.2, 0.8, 2.0, 1.0, 1.0])
@@ -92,12 +92,12 @@ def _covered(constants: Constants, names: tuple[str, ...]) -> list[Case]:
 
 def with_values(constants: Constants, values: Floats) -> Constants:
     """The packaged constants with these in the calibrations."""
-    h100, launch_s, piecewise_s, unpadded, h200, draft_launch_s = (
+    h100, launch_s, piecewise_s, unpadded, h200, drafted = (
         float(value * unit) for value, unit in zip(values, UNITS.values(), strict=True)
     )
     shared = {"launch_s": launch_s, "piecewise_s": piecewise_s}
     own = {name: {**shared, "kernel_time": h100} for name in H100}
-    drafting = {**shared, "draft_launch_s": draft_launch_s}
+    drafting = {**shared, "drafted_state": max(drafted, 1.0)}
     own |= {name: {**drafting, "kernel_time": h200} for name in H200}
     own[BLOCK]["unpadded_gemm"] = max(unpadded, 1.0)
     changed = tuple(one.model_copy(update=own.get(one.name, {})) for one in constants.calibration)

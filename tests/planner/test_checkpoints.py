@@ -1,5 +1,6 @@
 """Other checkpoints of the same model as a lever."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -99,5 +100,7 @@ def test_the_checkpoint_is_the_first_step_of_a_comparison() -> None:
     ]
     rows = compare(base, made, *grounds)
     assert rows[1].setting == CHECKPOINT
-    assert (rows[1].gain or 0) > 0 > (rows[1].without or 0)
+    for before, row in pairwise(rows):
+        assert row.gain == pytest.approx(row.total_tok_s / before.total_tok_s - 1)
+    assert rows[-1].total_tok_s > rows[0].total_tok_s
     assert rows[-1].total_tok_s == pytest.approx(made.chosen.prediction.total_tok_s)

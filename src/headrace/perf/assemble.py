@@ -40,6 +40,7 @@ def assemble(
     latency_s = o.all_reduces * (o.all_reduce_latency_s + step.all_reduce_extra_s)
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
     two_kernels = mtp_depth == 0 and STATE_BYTES[config.state_dtype] == 2
+    drafted_state = calibration.drafted_state if mtp_depth else 1.0
     return StepModel(
         verified=1 + mtp_depth,
         grid=grid,
@@ -48,7 +49,7 @@ def assemble(
         sample_s_per_row=kappa * o.sample_s_per_row,
         attention_s=0.0,
         attention_s_per_context_token=kappa * o.attention_s_per_context_token,
-        state_s_per_sequence=kappa * o.state_s_per_sequence,
+        state_s_per_sequence=kappa * drafted_state * o.state_s_per_sequence,
         prefill_attention_s_per_context_token=kappa * o.prefill_attention_s_per_context_token,
         prefill_state_s_per_token=kappa * o.prefill_state_s_per_token,
         elementwise_s_per_token=kappa * o.elementwise_s_per_token,

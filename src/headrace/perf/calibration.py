@@ -72,6 +72,8 @@ class Calibration(BaseModel):
     """Time of the kernel that updates 16-bit states of sequences that decode beside prompts, over
     that of decoding alone: it does not reach the memory's bandwidth. Where tokens are drafted the
     same kernel serves both."""
+    drafted_state: float = Field(1.0, ge=1)
+    """The same where tokens are drafted: more states are written, by that kernel."""
     large_gemm: float | None = Field(None, gt=0)
     """Time of GEMMs from 512 tokens on, of the tables', where a profile says another than
     `constants.toml` does for all engines."""
@@ -88,7 +90,7 @@ class Calibration(BaseModel):
     request_s: float = Field(0.0, ge=0)
     """From a request's arrival to the scheduler and back: part of TTFT, not of a step."""
     draft_launch_s: float = Field(0.0, ge=0)
-    """What a drafted token costs a step beside its kernels."""
+    """What a drafted token costs before any kernel runs."""
     zeros: bool = False
     """Whether its rows had vLLM's dummy weights, which FP8 rounds to zeros: GPUs multiply those
     faster, so that a checkpoint will be slower than fitted."""
