@@ -214,11 +214,21 @@ def make(folder: Path) -> None:
         write_weights(draft)
         write_tokenizer(draft)
         (draft / MARK).write_text(f"{VERSION}\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.replace(folder)
+        put_in_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Several calls may make it at once: the first one's stays, another version's goes."""
+    if is_made(folder):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        draft.replace(folder)
+    except OSError:
+        if not is_made(folder):
+            raise
 
 
 def is_made(folder: Path) -> bool:

@@ -149,7 +149,7 @@ def prompt_logprobs(server: Server, model: str) -> list[float]:
     asked = urllib.request.Request(
         f"{server.url}/v1/completions", json.dumps(body).encode(), headers
     )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
+    with urllib.request.urlopen(asked, timeout=300) as answer:
         (choice,) = json.load(answer)["choices"]
     return [each["logprob"] for token in choice["prompt_logprobs"][1:] for each in token.values()]
 
