@@ -9,6 +9,7 @@ from headrace.spec.fleet import Fleet
 from headrace.tuner.setup import Setup, Wanted, prepare
 
 SETTLED = {
+    "attention_backend": "FLASH_ATTN",
     "kv_cache_dtype": "fp8",
     "mamba_ssm_cache_dtype": "bfloat16",
     "max_num_batched_tokens": 4096,
