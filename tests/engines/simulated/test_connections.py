@@ -86,6 +86,7 @@ def test_a_slow_reader_gets_everything_and_delays_nobody() -> None:
         async with serving() as server:
             slow = await server.connect(slow=True)
             slow.send("POST", COMPLETIONS, LONG)
+            await until(lambda: any(c.is_blocked for c in server.service.connections))
             other = await server.ask("POST", COMPLETIONS, LONG)
             await until(lambda: server.service.replica.scheduler.is_idle)
             (behind,) = [c for c in server.service.connections if c.is_blocked]
