@@ -30,12 +30,14 @@ STEPS = "gpu_user_annotation"
 KINDS = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
-        ("state, prefill", r"flashinfergdn"),
-        ("attention", r"flash|fmha|kernel_mha|paged_attention|reshape_and_cache|merge_attn"),
+        (
+            "attention",
+            r"flash(?!infergdn)|fmha|kernel_mha|paged_attention|reshape_and_cache|merge_attn",
+        ),
         ("state, decode", r"recurrent|delta_rule_(update|decode)|packed_decode|conv1d_update"),
         (
             "state, prefill",
-            r"chunk_|solve_tril|_wy_|recompute_w_u|causal_conv1d|l2norm|local_cumsum",
+            r"flashinfergdn|chunk_|solve_tril|_wy_|recompute_w_u|causal_conv1d|l2norm|local_cumsum",
         ),
         ("sampling", r"argmax|top_?k|top_?p|softmax|rejection|sampl|logit|gumbel"),
         ("quantization", r"quant|triton_.*scaled_mm"),
@@ -105,9 +107,9 @@ def summary(steps: list[Step]) -> dict[str, Any]:
     kinds: defaultdict[int, list[tuple[Step, Step]]] = defaultdict(list)
     for step, after in pairwise(steps):
         kinds[step.prompts].append((step, after))
-    names = {count: f"mixed {count}" for count in kinds}
-    names |= dict.fromkeys([min((n for n in kinds if n), default=0)], "mixed") | {0: "decode"}
-    return {names[count]: _medians(kinds[count]) for count in sorted(kinds)}
+    fewest = min(filter(None, kinds), default=0)
+    names = {fewest: "mixed", 0: "decode"}
+    return {names.get(n, f"mixed {n}"): _medians(kinds[n]) for n in sorted(kinds)}
 
 
 def _medians(chosen: list[tuple[Step, Step]]) -> dict[str, Any]:

@@ -28,11 +28,9 @@ LABEL = "Throughput of several GPUs over that of one times their number"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 820, 340, 60, 320, 20, 50
 LOWEST, HIGHEST = 0.85, 1.05
 MOST_GPUS = 96
+COLOURS = ("#8b949e", "#0969da", "#1a7f37", "#bc4c00", "#8250df", "#bf3989")
 STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d0d7de}"
-    ".line{fill:none;stroke-width:2}.s0{stroke:#8b949e;fill:#8b949e}.s1{stroke:#0969da;fill:#0969da}"
-    ".s2{stroke:#1a7f37;fill:#1a7f37}.s3{stroke:#bc4c00;fill:#bc4c00}.s4{stroke:#8250df;fill:#8250df}"
-    ".s5{stroke:#bf3989;fill:#bf3989}.line{fill:none}"
+    "text{font:13px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d0d7de}polyline{stroke-width:2}"
     "@media(prefers-color-scheme:dark){text{fill:#adbac7}.grid{stroke:#444c56}}"
 )
 
@@ -43,7 +41,6 @@ class Line:
 
     name: str
     tok_s: dict[int, float]
-    records: str
 
     def efficiency(self, gpus: int) -> float:
         """Share of what so many times the first would be."""
@@ -58,14 +55,13 @@ def lines(points: Iterable[dict[str, Any]]) -> list[Line]:
         Line(
             "published: B200, nodes of 8",
             {nodes * GPUS_PER_NODE: tok_s for nodes, tok_s in PUBLISHED.items()},
-            "recipes/qwen35-27b-b200x96-published.yaml",
         )
     ]
     for point in points:
         single = next((one for one in points if _is_one_of(one, point)), None)
         if point["gpus"] > 1 and single is not None:
             tok_s = {1: single["total_tok_s"], point["gpus"]: point["total_tok_s"]}
-            found.append(Line(_name(point), tok_s, Path(point["records"][0]).as_posix()))
+            found.append(Line(_name(point), tok_s))
     return found
 
 
@@ -105,7 +101,7 @@ def chart(drawn: Sequence[Line]) -> str:
     box = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(LABEL)}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {box}>', f"<style>{STYLE}</style>", *_axes()]
     for index, line in enumerate(drawn):
-        parts += _drawn(line, f"s{index % 6}", TOP + 14 + 22 * index)
+        parts += _drawn(line, COLOURS[index % len(COLOURS)], TOP + 14 + 22 * index)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -127,14 +123,14 @@ def _axes() -> list[str]:
     return parts
 
 
-def _drawn(line: Line, style: str, at: float) -> list[str]:
+def _drawn(line: Line, colour: str, at: float) -> list[str]:
     where = [(_x(gpus), _y(line.efficiency(gpus))) for gpus in sorted(line.tok_s)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in where)
-    dots = [f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in where[1:]]
+    dots = [f'<circle fill="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in where[1:]]
     x = WIDTH - RIGHT + 20
-    named = f'<circle class="{style}" cx="{x}" cy="{at - 4:.0f}" r="4"/>'
+    named = f'<circle fill="{colour}" cx="{x}" cy="{at - 4:.0f}" r="4"/>'
     text = f'<text x="{x + 12}" y="{at:.0f}">{escape(line.name)}</text>'
-    return [f'<polyline class="{style} line" points="{path}"/>', *dots, named, text]
+    return [f'<polyline fill="none" stroke="{colour}" points="{path}"/>', *dots, named, text]
 
 
 def _x(gpus: float) -> float:

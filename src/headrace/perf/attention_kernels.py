@@ -13,7 +13,7 @@ from importlib import resources
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.models.facts import KvDtype, ModelFacts
-from headrace.perf.calibration import version_key
+from headrace.perf.calibration import is_within
 from headrace.perf.config import EngineConfig
 
 
@@ -37,11 +37,8 @@ class AttentionKernel(BaseModel):
 
     def fits(self, facts: ModelFacts, gpu: str, version: str) -> bool:
         """Whether an engine with this model on this GPU has it."""
-        low, high = map(version_key, self.versions)
         heads = {attention.head_dim for attention in facts.attention}
-        return (gpu, {self.head_dim}) == (self.gpu, heads) and (
-            low <= version_key(version)[:2] <= high
-        )
+        return gpu == self.gpu and heads == {self.head_dim} and is_within(version, self.versions)
 
     def serves(self, config: EngineConfig) -> bool:
         """Whether it reads the cache of this configuration, where its backend is asked for."""
@@ -60,15 +57,17 @@ def attention_kernel(facts: ModelFacts, gpu: str, config: EngineConfig) -> Atten
 
     Of a backend that was not measured there the model knows no better than vLLM's own choice.
     """
-    kernels = _kernels(facts, gpu, config.version)
+    kernels = attention_kernels(facts, gpu, config.version)
     found = {kernel.backend: kernel for kernel in kernels if kernel.serves(config)}
     return found.get(config.attention_backend) or found.get("auto")
 
 
 def attention_backends(facts: ModelFacts, gpu: str, version: str) -> tuple[str, ...]:
     """What there is to choose from: vLLM's own choice first, then others that were measured."""
-    return tuple(dict.fromkeys(("auto", *(k.backend for k in _kernels(facts, gpu, version)))))
+    kernels = attention_kernels(facts, gpu, version)
+    return tuple(dict.fromkeys(("auto", *(kernel.backend for kernel in kernels))))
 
 
-def _kernels(facts: ModelFacts, gpu: str, version: str) -> list[AttentionKernel]:
+def attention_kernels(facts: ModelFacts, gpu: str, version: str) -> list[AttentionKernel]:
+    """Those that an engine with this model on this GPU has."""
     return [kernel for kernel in load_attention_kernels() if kernel.fits(facts, gpu, version)]

@@ -108,10 +108,9 @@ class Calibration(BaseModel):
         self, engine: str, version: str, family: str, gpu: str, weights: str, deep_gemm: bool
     ) -> bool:
         """Whether this calibration is about that engine, model family, GPU and format."""
-        low, high = (version_key(v) for v in self.versions)
         return (
             engine == self.engine
-            and low <= version_key(version)[:2] <= high
+            and is_within(version, self.versions)
             and family in (self.families or (family,))
             and gpu in (self.gpus or (gpu,))
             and weights in (self.weights or (weights,))
@@ -160,6 +159,12 @@ class Calibration(BaseModel):
         if any(pair.startswith(f"{gpu}/") for pair in self.measured):
             return f"the GPU was measured, {weights} weights on it were not"
         return f"nothing was measured on {gpu}"
+
+
+def is_within(version: str, versions: tuple[str, str]) -> bool:
+    """Whether a version lies between two, given as `0.26`, both included."""
+    low, high = map(version_key, versions)
+    return low <= version_key(version)[:2] <= high
 
 
 def version_key(version: str) -> tuple[int, ...]:

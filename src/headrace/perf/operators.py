@@ -204,9 +204,10 @@ class _Counter:
     def _attention_bandwidth(self) -> float:
         """Share of the GPU's at which decode steps read the cache."""
         kernel = attention_kernel(self.facts, self.gpu.name, self.config)
+        if kernel is not None:
+            return kernel.bandwidth
         tables = self.tables.decode_attention
-        usual = tables.get(self.config.kv_dtype, tables["bf16"]).at(0)
-        return kernel.bandwidth if kernel else usual
+        return tables.get(self.config.kv_dtype, tables["bf16"]).at(0)
 
     def _state_s(self) -> float:
         """The slower of traffic (one read, a write per verified token) and arithmetic."""
@@ -231,10 +232,10 @@ class _Counter:
         if gdn is None:
             return 0.0
         values = gdn.layers * gdn.state_values_per_layer
-        flashinfer = self.kernels.prefill_state_flashinfer_s_per_value
-        if flashinfer is None or self.config.gdn_prefill_backend == "triton":
-            return values * self.kernels.prefill_state_s_per_value / self.tp
-        return values * flashinfer / self.tp
+        s_per_value = self.kernels.prefill_state_flashinfer_s_per_value
+        if s_per_value is None or self.config.gdn_prefill_backend == "triton":
+            s_per_value = self.kernels.prefill_state_s_per_value
+        return values * s_per_value / self.tp
 
     def _elementwise_s(self) -> float:
         moved = 2 * self.facts.layers * self.facts.hidden_size * self.kernels.elementwise_passes

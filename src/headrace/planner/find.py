@@ -10,7 +10,7 @@ from headrace.engines.vllm import args as vllm_args
 from headrace.errors import InfeasibleError
 from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
-from headrace.perf.attention_kernels import attention_backends, attention_kernel
+from headrace.perf.attention_kernels import attention_backends, attention_kernels
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.perf.graphs import PROMPT_SIZES
@@ -82,16 +82,12 @@ def levers_of(evaluator: Evaluator, fixed: dict[str, Any]) -> Levers:
 
 def configs_of(evaluator: Evaluator, wanted: Levers, base: EngineConfig) -> Iterator[EngineConfig]:
     """Every combination, less those that ask for a kernel of attention that would not be taken."""
-    choice = len(wanted.attention_backend) > 1
+    kernels = attention_kernels(evaluator.facts, evaluator.gpu.name, base.version)
+    asked = set(wanted.attention_backend) - {"auto"} if len(wanted.attention_backend) > 1 else set()
     for config in wanted.configs(base):
-        if not choice or config.attention_backend == "auto" or _attends(evaluator, config):
+        backend = config.attention_backend
+        if backend not in asked or any(k.backend == backend and k.serves(config) for k in kernels):
             yield config
-
-
-def _attends(evaluator: Evaluator, config: EngineConfig) -> bool:
-    """Whether the backend of attention that is asked for has a kernel for it."""
-    kernel = attention_kernel(evaluator.facts, evaluator.gpu.name, config)
-    return kernel is not None and kernel.backend == config.attention_backend
 
 
 def _refined(
