@@ -41,6 +41,7 @@ HOSTS = {
     "2026-11-29-2xh200": 1.57,
     "2026-11-30-4xh200": 1.34,
     "2026-11-30-2xh200": 1.19,
+    "2026-11-30-2xh200-rest": 1.5,
 }
 """host_time by sitting: a GDN layer's operator with prompts took the host 3.70 ms in a profile
 there (2xh200, tensor-again) and 2.35 ms beside the H100s (2xh100, tuned): profiler_out_0.txt. The
@@ -64,8 +65,8 @@ START = np.array([1.0, 1.2, 0.8, 2.0, 1.0, 1.0])
 
 
 def loads(constants: Constants) -> Iterator[Case]:
-    """All valid loads."""
-    for folder in sorted(RESULTS.glob("*/*/load-*")):
+    """All valid loads, and the trials of `headrace tune`."""
+    for folder in sorted([*RESULTS.glob("*/*/load-*"), *RESULTS.glob("*/tune/trial-*")]):
         fleet = yaml.safe_load((folder / "fleet.yaml").read_text(encoding="utf-8"))
         try:
             case = case_of_run(folder, constants, model=MODELS[Path(fleet["model"]).name])

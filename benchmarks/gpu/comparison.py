@@ -5,8 +5,11 @@
 A sitting is what `sitting.py` left: one machine, one go. Within it every configuration is compared
 with `published` by throughput per GPU, best load against best load of the same input and output
 length and the same model; what a client that sends several requests together reaches (`refill`) is
-a row of its own, beside the best of the baseline with any client. Several loads of one shape are
-repetitions, of which the median counts. Loads that were not valid are listed, not used.
+a row of its own, beside the best of the baseline with any client. A best load with less than half
+as many requests in flight stands beside none. Several loads of one shape are
+repetitions, of which the median counts. Weights near zero and of realistic size are not compared
+with each other. The trials of `headrace tune` count as loads, its baseline as `published`. Loads
+that were not valid are listed, not used.
 """
 
 from __future__ import annotations
@@ -57,13 +60,22 @@ class Load:
 
 def loads_of(sitting: Path) -> Iterator[Load]:
     """All loads of a sitting; profiled ones are none."""
-    for path in sorted(sitting.glob("*/load-*/summary.json")):
-        yield Load(
-            path.parent,
-            path.parent.parent.name,
-            Plan.model_validate_json((path.parent / "plan.json").read_bytes()),
-            Summary.model_validate_json(path.read_bytes()),
-        )
+    for path in sorted([*sitting.glob("*/load-*/"), *sitting.glob("*/trial-*/")]):
+        if (path / "summary.json").exists():
+            yield Load(
+                path,
+                BASELINE if _is_tunes_baseline(path) else path.parent.name,
+                Plan.model_validate_json((path / "plan.json").read_bytes()),
+                Summary.model_validate_json((path / "summary.json").read_bytes()),
+            )
+
+
+def _is_tunes_baseline(trial: Path) -> bool:
+    outcome = trial.parent / "tune.json"
+    if not outcome.exists():
+        return False
+    baseline = orjson.loads(outcome.read_bytes())["baseline"]
+    return baseline is not None and baseline["folder"] == trial.name
 
 
 def document(sittings: list[Path], root: Path) -> dict[str, Any]:
@@ -144,7 +156,9 @@ def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for (configuration, _, together, _), group in groups.items():
         published = [point for point in points if _is_baseline(point, group[0], together)]
         if configuration != BASELINE and published:
-            found.append(_comparison(max(published, key=_per_gpu), max(group, key=_per_gpu)))
+            baseline, tuned = max(published, key=_per_gpu), max(group, key=_per_gpu)
+            if 2 * _in_flight_per_gpu(tuned) >= _in_flight_per_gpu(baseline):
+                found.append(_comparison(baseline, tuned))
     return found
 
 
@@ -154,12 +168,17 @@ def _is_baseline(point: dict[str, Any], tuned: dict[str, Any], together: bool) -
         point["configuration"] == BASELINE
         and _model(point) == _model(tuned)
         and point["workload"] == tuned["workload"]
+        and point["stand_ins"].get("weights") == tuned["stand_ins"].get("weights")
         and (together or point["refill"] == 1)
     )
 
 
 def _per_gpu(point: dict[str, Any]) -> float:
     return float(point["total_tok_s_per_gpu"])
+
+
+def _in_flight_per_gpu(point: dict[str, Any]) -> float:
+    return float(point["concurrency"] / point["gpus"])
 
 
 def _model(point: dict[str, Any]) -> str:
@@ -225,8 +244,11 @@ def main() -> int:
         )
     for point in made["points"]:
         off = point["measured_over_predicted"] - 1
-        busy = [used["busy_percent"] for used in point["gpus_used"].values()]
-        shown = f", GPUs busy {', '.join(map(str, busy))} %" if busy else ""
+        used = [
+            "{busy_percent} % at {clock_mhz} MHz and {power_w} W".format_map(gpu)
+            for gpu in point["gpus_used"].values()
+        ]
+        shown = f", GPUs busy {', '.join(used)}" if used else ""
         print(f"{point['records'][0]}: {off:+.1%} against the plan{shown}")
     print(f"{options.output}: {len(made['points'])} points, {len(made['left_out'])} left out")
     return 0

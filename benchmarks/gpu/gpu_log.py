@@ -12,29 +12,36 @@ import orjson
 
 from headrace.loadgen.summary import Summary
 
-BUSY, POWER = "utilization.gpu [%]", "power.draw [W]"
+FIELDS = {
+    "busy_percent": "utilization.gpu [%]",
+    "power_w": "power.draw [W]",
+    "clock_mhz": "clocks.current.sm [MHz]",
+}
 WRITTEN_S = 3.0
 """From the end of a load's window until its summary is written, at most."""
 
 
 def during(load: Path, summary: Summary) -> dict[str, dict[str, int]]:
-    """Mean use and power of each GPU while a load was measured; empty where nothing was logged.
+    """Mean use, power and clock of each GPU while a load was measured.
 
-    The driver calls a GPU busy while any kernel runs on it.
+    Empty where nothing was logged. The driver calls a GPU busy while any kernel runs on it.
     """
-    configuration, sitting = load.parent, load.parent.parent
+    sitting = load.parent.parent
     if "date" not in summary.environment or not (sitting / "gpu.csv").is_file():
         return {}
     end = datetime.fromisoformat(summary.environment["date"])
     begin, end = end - timedelta(seconds=summary.duration_s), end - timedelta(seconds=WRITTEN_S)
     logged = [row for at, row in _rows(sitting / "gpu.csv") if begin <= at <= end]
     found = {}
-    for gpu in _gpus(configuration / "job.json"):
+    job = next((each for each in (load, load.parent) if (each / "job.json").is_file()), load)
+    for gpu in _gpus(job / "job.json"):
         # a machine with one GPU may have left its number out
         rows = [row for row in logged if row.get("index", gpu) == gpu]
         if rows:
-            busy, power_w = (fmean(float(row[name]) for row in rows) for name in (BUSY, POWER))
-            found[gpu] = {"busy_percent": round(busy), "power_w": round(power_w)}
+            found[gpu] = {
+                name: round(fmean(float(row[field]) for row in rows))
+                for name, field in FIELDS.items()
+            }
     return found
 
 
@@ -52,7 +59,7 @@ def _rows(path: Path) -> list[tuple[datetime, dict[str, str]]]:
     """All whole lines."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))
-    return [(_time(row["timestamp"]), row) for row in rows if row.get(POWER)]
+    return [(_time(row["timestamp"]), row) for row in rows if row.get(FIELDS["power_w"])]
 
 
 def _time(text: str) -> datetime:

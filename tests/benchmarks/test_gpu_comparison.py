@@ -47,6 +47,30 @@ def test_configurations_of_a_sitting_are_compared_with_the_published_one(tmp_pat
     assert [row["reasons"] for row in found["left_out"]] == [["late"]]
 
 
+def test_what_does_not_compare_is_a_point_and_no_comparison(tmp_path: Path):
+    """Weights of another size, and a load with few requests; tune's baseline is a baseline."""
+    sitting = tmp_path / "results" / "one"
+    write_run(sitting / "tune" / "trial-00", Story(tpot_s=0.06, in_flight=32))
+    write_run(sitting / "tune" / "trial-01", Story(tpot_s=0.05, in_flight=32))
+    baseline = {"baseline": {"folder": "trial-00"}}
+    (sitting / "tune" / "tune.json").write_text(json.dumps(baseline))
+    write_run(sitting / "few" / "load-a", Story(tpot_s=0.02, in_flight=8))
+    write_run(sitting / "other" / "load-a", Story(tpot_s=0.04, in_flight=32))
+    plan = json.loads((sitting / "other/load-a/plan.json").read_text())
+    plan["stand_ins"] = {"weights": "random, normal, seed 0"}
+    (sitting / "other/load-a/plan.json").write_text(json.dumps(plan))
+    run("comparison.py", sitting, "-o", tmp_path / "comparison.json")
+    found = json.loads((tmp_path / "comparison.json").read_text())
+
+    (row,) = found["comparisons"]
+    assert (row["baseline"]["configuration"], row["tuned"]["configuration"]) == (
+        "published",
+        "tune",
+    )
+    points = [point["configuration"] for point in found["points"]]
+    assert points == ["few", "other", "published", "tune"]
+
+
 def event(category: str, name: str, at_us: float, took_us: float) -> dict[str, object]:
     return {"ph": "X", "cat": category, "name": name, "ts": at_us, "dur": took_us}
 
@@ -147,12 +171,16 @@ def test_a_point_says_how_busy_its_own_gpus_were(tmp_path: Path):
     path.write_text(json.dumps(summary))
     job = {"processes": [{"env": {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in ("1", "2")]}
     (sitting / "published" / "job.json").write_text(json.dumps(job))
-    rows = ["index, timestamp, power.draw [W], utilization.gpu [%]"]
+    rows = ["index, timestamp, power.draw [W], utilization.gpu [%], clocks.current.sm [MHz]"]
     for second in range(60):
         for gpu, busy in enumerate((5, 80, 90 if second < 58 else 0)):
-            rows.append(f"{gpu}, 2026/11/30 01:45:{second:02}.500, 600.0, {busy}")
+            rows.append(f"{gpu}, 2026/11/30 01:45:{second:02}.500, 600.0, {busy}, 1980")
     (sitting / "gpu.csv").write_text("\n".join(rows))
     said = run("comparison.py", sitting, "-o", tmp_path / "comparison.json")
-    assert "GPUs busy 80, 90 %" in said
+    assert "GPUs busy 80 % at 1980 MHz and 600 W, 90 % at" in said
     (point,) = json.loads((tmp_path / "comparison.json").read_text())["points"]
-    assert point["gpus_used"]["1"] == {"busy_percent": 80, "power_w": 600}
+    assert point["gpus_used"]["1"] == {
+        "busy_percent": 80,
+        "power_w": 600,
+        "clock_mhz": 1980,
+    }

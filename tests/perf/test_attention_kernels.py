@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,52 @@ def test_reading_the_cache_takes_what_it_took_in_a_profiled_engine(
     facts = replace(qwen27b, weights_dtype="fp8_tensor")
     model = step_model(facts, h200, replace(BF16, attention_backend=backend), CONSTANTS)
     sequences = steps["decode"]["sequences"]
-    parts = model.parts(StepBatch(sequences, sequences * 1280))
-    assert 1e3 * parts["attention"] == pytest.approx(took_ms, rel=0.08)
+    context = sequences * context_tokens(RESULTS / profile / "profile-1024-512-c256")
+    parts = model.parts(StepBatch(sequences, context))
+    assert 1e3 * parts["attention"] == pytest.approx(took_ms, rel=0.05)
+
+
+def context_tokens(load: Path) -> float:
+    """Of a sequence in the steps that were profiled, soon after the load began: the engine's
+    counters stood still meanwhile."""
+    lines = (load / "engine.jsonl").read_text(encoding="utf-8").splitlines()
+    readings = [(r["prompt_tokens"], r["generation_tokens"]) for r in map(json.loads, lines)]
+    stopped = next(b for a, b in pairwise(readings) if a == b != readings[0])
+    prompts, generated = (now - then for now, then in zip(stopped, readings[0], strict=True))
+    return 1024 + generated / (prompts / 1024)
+
+
+@pytest.mark.parametrize(
+    ("backend", "kernel"), [("auto", "flash_attn_fp8"), ("flashinfer", "flashinfer_fp8")]
+)
+def test_a_last_wave_takes_as_long_as_a_full_one(
+    qwen27b: ModelFacts, h200: Gpu, backend: str, kernel: str
+) -> None:
+    """48 long sequences are one wave and a half of FlashAttention 3, which takes them for two."""
+    facts = replace(qwen27b, weights_dtype="fp8_tensor")
+    model = step_model(facts, h200, replace(BF16, attention_backend=backend), CONSTANTS)
+    kernel_time = CONSTANTS.calibration_of("0.26.0", facts, h200).kernel_time
+    lines = (RESULTS / "2026-11-30-2xh200/attention.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["kernel"] == kernel]
+    assert {row["sequences"] for row in rows} == {48, 64, 256, 512}
+    for row in rows:
+        batch = StepBatch(row["sequences"], row["sequences"] * row["context_tokens"])
+        took_ms = 1e3 * model.parts(batch)["attention"] / kernel_time
+        assert took_ms == pytest.approx(row["step_ms"], rel=0.08), row
+
+
+def test_a_checkpoints_gemms_are_slower_than_those_of_dummy_weights(
+    qwen27b: ModelFacts, h200: Gpu
+) -> None:
+    facts = replace(qwen27b, weights_dtype="fp8_tensor")
+    real, dummy = (
+        step_model(facts, h200, replace(BF16, dummy_weights=made_up), CONSTANTS)
+        for made_up in (False, True)
+    )
+    batch = StepBatch(256, 256 * 1280)
+    slower = real.parts(batch)["gemm"] / dummy.parts(batch)["gemm"]
+    assert slower == pytest.approx(CONSTANTS.calibration_of("0.26.0", facts, h200).real_gemm, 0.01)
+    assert real.parts(batch)["state"] == dummy.parts(batch)["state"]
 
 
 @pytest.mark.parametrize(

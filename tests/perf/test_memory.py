@@ -22,6 +22,7 @@ SEED = EngineConfig(
     max_num_batched_tokens=8192,
     max_model_len=4096,
     gpu_memory_utilization=0.93,
+    dummy_weights=True,
 )
 BF16_MTP = replace(SEED, state_dtype="bfloat16", max_num_seqs=512)
 BF16 = replace(BF16_MTP, mtp_depth=0, max_num_seqs=1024)

@@ -26,7 +26,12 @@ def planned(concurrency: int, args: dict[str, Any]) -> Choice:
             "model": "headrace/Qwen3.5-27B-FP8-rowwise",
             "hardware": {"gpu": "H200"},
             "workload": {"concurrency": concurrency},
-            "engine": {"version": "0.26.0", "planned": False, "args": ARGS | args},
+            "engine": {
+                "version": "0.26.0",
+                "planned": False,
+                "load_format": "dummy",
+                "args": ARGS | args,
+            },
         }
     )
     return plan_for(fleet).chosen

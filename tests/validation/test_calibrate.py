@@ -47,7 +47,8 @@ def test_a_hidden_factor_is_found(llama: list[Case]) -> None:
 def test_dummy_weights_among_the_rows_are_kept_in_mind(llama: list[Case], tmp_path: Path) -> None:
     rows = llama[:3]
     (real,) = calibrate(rows, CONSTANTS, ("kernel_time",))
-    (zeros,) = calibrate([replace(rows[0], zeros=True), *rows[1:]], CONSTANTS, ("kernel_time",))
+    made_up = replace(rows[0], config=replace(rows[0].config, dummy_weights=True))
+    (zeros,) = calibrate([made_up, *rows[1:]], CONSTANTS, ("kernel_time",))
     assert not real.calibration.zeros
     assert zeros.calibration.zeros
     path = tmp_path / "calibrations.toml"

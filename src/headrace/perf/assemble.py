@@ -41,14 +41,16 @@ def assemble(
     first_draft_s, next_draft_s = _line(kappa * o.draft_s)
     two_kernels = mtp_depth == 0 and STATE_BYTES[config.state_dtype] == 2
     drafted_state = calibration.drafted_state if mtp_depth else 1.0
+    slowed = 1.0 if config.dummy_weights else calibration.real_gemm
     return StepModel(
         verified=1 + mtp_depth,
         grid=grid,
-        gemm_s=tuple((kappa * (gemm_s + launches_s)).tolist()),
+        gemm_s=tuple((kappa * (slowed * gemm_s + launches_s)).tolist()),
         head_s=tuple((kappa * head_s).tolist()),
         sample_s_per_row=kappa * o.sample_s_per_row,
-        attention_s=0.0,
+        attention_s=kappa * o.attention_s,
         attention_s_per_context_token=kappa * o.attention_s_per_context_token,
+        attention_waves_per_sequence=o.attention_waves_per_sequence,
         state_s_per_sequence=kappa * drafted_state * o.state_s_per_sequence,
         prefill_attention_s_per_context_token=kappa * o.prefill_attention_s_per_context_token,
         prefill_state_s_per_token=kappa * o.prefill_state_s_per_token,

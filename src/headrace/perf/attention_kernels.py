@@ -1,7 +1,8 @@
 """Attention kernels that engines take instead of the tables' own, from `attention_kernels.toml`.
 
 The tables (`kernels.toml`) hold one head size. FlashAttention 3 on Hopper pads the few queries that
-share a head of the cache to a tile, so that with heads of 256 it computes for longer than it reads.
+share a head of the cache to a tile, so that with heads of 256 it computes for longer than it reads,
+and a processor (SM) that computes one head of one sequence does nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -31,8 +32,13 @@ class AttentionKernel(BaseModel):
     """Whether it is taken for sequences with drafted tokens too."""
     versions: tuple[str, str] = ("0.0", "9.0")
     """First and last version of vLLM, both included."""
+    launch_s: float = Field(0.0, ge=0)
+    """What it takes in each layer before it reads anything."""
     bandwidth: float = Field(gt=0, le=1)
-    """Share of the GPU's bandwidth at which it reads the cache."""
+    """Share of the GPU's bandwidth at which it reads the cache, all its processors busy."""
+    processors: int | None = Field(None, gt=0)
+    """Of the GPU, where each takes a head of a sequence to its end: a last wave that occupies few
+    of them takes as long as a full one. None: the reading alone counts."""
     source: str
 
     def fits(self, facts: ModelFacts, gpu: str, version: str) -> bool:

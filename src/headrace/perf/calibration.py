@@ -94,6 +94,9 @@ class Calibration(BaseModel):
     zeros: bool = False
     """Whether its rows had vLLM's dummy weights, which FP8 rounds to zeros: GPUs multiply those
     faster, so that a checkpoint will be slower than fitted."""
+    real_gemm: float = Field(1.0, ge=1)
+    """Time of the GEMMs with weights of realistic size over that with `zeros`: bits that change
+    cost power, and a GPU at its limit of power lowers its clock."""
     measured: tuple[str, ...] = ()
     """`GPU/format` pairs that rows exist for."""
     band: float = Field(gt=0, lt=1)

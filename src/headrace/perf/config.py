@@ -37,5 +37,7 @@ class EngineConfig:
     """Whose kernel computes the recurrent states of prompts; auto: FlashInfer's on Hopper."""
     linear_backend: str = "auto"
     """Whose kernels multiply matrices, by vLLM's names; auto: the first that can, by its list."""
+    dummy_weights: bool = False
+    """Whether the engine makes its weights up, near zero, instead of loading a checkpoint's."""
     deep_gemm: bool = True
     """Whether DeepGEMM may multiply blocks of FP8, which it compiles for as it starts."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from headrace.hardware.gpu import ComputeDtype, Gpu
 from headrace.models.facts import KV_BYTES, STATE_BYTES, Attention, Linear, ModelFacts
-from headrace.perf.attention_kernels import attention_kernel
+from headrace.perf.attention_kernels import AttentionKernel, attention_kernel
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Kernels
 from headrace.perf.gemm import Floats, gemm_seconds, has_gemm
@@ -68,7 +69,9 @@ class Operators:
     moe_launch_s: float
     head_s: Floats
     sample_s_per_row: float
+    attention_s: float
     attention_s_per_context_token: float
+    attention_waves_per_sequence: float
     state_s_per_sequence: float
     prefill_attention_s_per_context_token: float
     prefill_state_s_per_token: float
@@ -107,7 +110,9 @@ class _Counter:
             moe_launch_s=sum(self._experts_launch_s(x) for x in routed),
             head_s=self._head_s(),
             sample_s_per_row=self._sample_s_per_row(),
+            attention_s=self._attention_launch_s(),
             attention_s_per_context_token=self._attention_s(),
+            attention_waves_per_sequence=self._attention_waves(),
             state_s_per_sequence=self._state_s(),
             prefill_attention_s_per_context_token=self._prefill_attention_s(),
             prefill_state_s_per_token=self._prefill_state_s(),
@@ -201,13 +206,29 @@ class _Counter:
         )
         return width * values / (self.gpu.bandwidth_bytes_s * self._attention_bandwidth())
 
+    @cached_property
+    def _attention_kernel(self) -> AttentionKernel | None:
+        return attention_kernel(self.facts, self.gpu.name, self.config)
+
+    def _attention_launch_s(self) -> float:
+        """Of all attention layers, whatever they read."""
+        kernel = self._attention_kernel
+        return kernel.launch_s * sum(a.layers for a in self.facts.attention) if kernel else 0.0
+
     def _attention_bandwidth(self) -> float:
         """Share of the GPU's at which decode steps read the cache."""
-        kernel = attention_kernel(self.facts, self.gpu.name, self.config)
-        if kernel is not None:
-            return kernel.bandwidth
+        if self._attention_kernel is not None:
+            return self._attention_kernel.bandwidth
         tables = self.tables.decode_attention
         return tables.get(self.config.kv_dtype, tables["bf16"]).at(0)
+
+    def _attention_waves(self) -> float:
+        """Share of the GPU's processors that one sequence's heads take; 0 where it is no matter."""
+        kernel = self._attention_kernel
+        if kernel is None or kernel.processors is None:
+            return 0.0
+        most = max(self.facts.attention, key=lambda each: each.layers)
+        return most.kv_heads / kv_split(most.kv_heads, most.latent_dim, self.tp) / kernel.processors
 
     def _state_s(self) -> float:
         """The slower of traffic (one read, a write per verified token) and arithmetic."""

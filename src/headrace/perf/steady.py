@@ -223,9 +223,7 @@ def _steps(
     if refill > 1 and prompt > room:
         mixed = _by_chunks(step, prompt, room, tokens)
     elif prompt < tokens:
-        one = step(prompt)
-        if one.parts["launch"] > 0 or _captured(model, decoding, prompt):
-            mixed = _by_prompts(step, one, prompt, tokens, ended, refill)
+        mixed = _by_prompts(step, prompt, tokens, ended, refill)
     return step(0.0), mixed, share
 
 
@@ -245,12 +243,6 @@ def _mean(steps: Sequence[tuple[float, _Step]]) -> _Step:
     """Of steps with their shares, which add up to one."""
     parts = {k: sum(share * each.parts[k] for share, each in steps) for k in steps[0][1].parts}
     return _Step(sum(parts.values()), parts)
-
-
-def _captured(model: StepModel, decoding: float, prompt: float) -> bool:
-    """Whether a step with one prompt runs in a CUDA graph, padded to its size."""
-    tokens = decoding * model.verified + prompt
-    return bool(model.captured) and tokens <= model.captured[-1]
 
 
 def _refills(count: int, ended: float, refill: int) -> float:
@@ -275,13 +267,12 @@ def _poisson(count: int, mean: float) -> float:
 
 def _by_prompts(
     step: Callable[[float], _Step],
-    first: _Step,
     prompt: float,
     tokens: float,
     ended: float,
     refill: int,
 ) -> _Step:
-    """The mean of steps with one refill (`first`), two and more: `tokens` of prompts on average.
+    """The mean of steps with one refill, two and more: `tokens` of prompts on average.
 
     The time of a step is not linear in its tokens: launches bound a step with one prompt and
     kernels one with several, and CUDA graphs pad each to a size of its own.
@@ -290,4 +281,4 @@ def _by_prompts(
     one, two = (_refills(count, ended, refill) / some for count in (1, 2))
     more = max(1 - one - two, 1e-9)
     rest = max((tokens - (one + 2 * two) * prompt) / more, prompt)
-    return _mean([(one, first), (two, step(2 * prompt)), (more, step(rest))])
+    return _mean([(one, step(prompt)), (two, step(2 * prompt)), (more, step(rest))])

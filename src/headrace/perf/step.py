@@ -5,9 +5,14 @@ One formula serves the planner, the simulator, the simulated engine and the cali
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, fields
 from typing import Any
+
+ONE_WAVE = 0.8
+"""Where attention fills less of the GPU than this, FlashAttention 3 splits sequences (heuristics.h,
+`num_splits_heuristic`), and no processor waits for another."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class StepModel:
     with prompts runs in pieces of graphs: what lies between them (attention, recurrent state) is
     launched one by one, which takes the host `piecewise_s`. And a sequence that decodes beside
     prompts takes another kernel for its state, `mixed_state` times as long.
+
+    A kernel of attention that computes each sequence on processors of its own fills the GPU
+    `attention_waves_per_sequence` times for each; what it takes goes with whole waves.
     """
 
     verified: float
@@ -65,6 +73,7 @@ class StepModel:
     piecewise_s: float = 0.0
     unpadded_gemm: float = 1.0
     mixed_state: float = 1.0
+    attention_waves_per_sequence: float = 0.0
     captured: tuple[float, ...] = ()
 
     @classmethod
@@ -84,7 +93,9 @@ class StepModel:
             "gemm": self._unpadded(tokens) * interpolated(self.grid, self.gemm_s, tokens),
             "head": interpolated(self.grid, self.head_s, rows) + self.sample_s_per_row * rows,
             "attention": self.attention_s
-            + self.attention_s_per_context_token * batch.decode_context_tokens
+            + self.attention_s_per_context_token
+            * self._whole_waves(batch.decode_sequences)
+            * batch.decode_context_tokens
             + self.prefill_attention_s_per_context_token * batch.prefill_context_tokens,
             "state": self.state_s_per_sequence
             * (1 + (self.mixed_state - 1) * mixed)
@@ -104,6 +115,11 @@ class StepModel:
     def covers(self, tokens: float) -> bool:
         """Whether a CUDA graph holds a step of so many tokens."""
         return bool(self.captured) and tokens <= self.captured[-1]
+
+    def _whole_waves(self, sequences: float) -> float:
+        """Time of attention over that in which no processor waits for others' sequences."""
+        waves = sequences * self.attention_waves_per_sequence
+        return math.ceil(waves - 1e-9) / waves if waves > ONE_WAVE else 1.0
 
     def _unpadded(self, tokens: float) -> float:
         return 1.0 if self.covers(tokens) else self.unpadded_gemm

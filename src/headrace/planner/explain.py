@@ -196,11 +196,8 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
     ground = calibration.ground(evaluator.gpu.name, evaluator.facts.weights_dtype)
     rests_on = f"calibration {calibration.name}: {calibration.source}"
     lines = [f"band {1 - width:.2f} to {1 + width:.2f} of the prediction: {ground}; {rests_on}"]
-    if calibration.zeros and evaluator.fleet.engine.load_format != "dummy":
-        lines.append(
-            "that was measured with weights that FP8 rounds to zeros, which GPUs multiply faster: "
-            "expect up to a tenth less with a checkpoint"
-        )
+    if calibration.zeros and not chosen.config.dummy_weights:
+        lines.append(_weights(calibration.real_gemm))
     if evaluator.fleet.goal != "throughput" and evaluator.request_s is not None and width:
         least = math.ceil((chosen.replicas - evaluator.fleet.spare_replicas) / (1 - width))
         lines.append(f"at the low end of the band the rate would take {least} replicas")
@@ -208,6 +205,16 @@ def _confidence(evaluator: Evaluator, chosen: Candidate) -> list[str]:
         acceptance = evaluator.fleet.workload.acceptance.get("mtp", 0.0)
         lines.append(f"acceptance {acceptance:g} per drafted token is the file's, not measured")
     return lines
+
+
+def _weights(real_gemm: float) -> str:
+    measured = "that was measured with weights that FP8 rounds to zeros, which GPUs multiply faster"
+    if real_gemm == 1:
+        return f"{measured}: expect up to a sixth less with a checkpoint"
+    return (
+        f"{measured}: with a checkpoint's they are taken to last {real_gemm:.2f} times as long, "
+        "since the GPU reaches its limit of power under load and lowers its clock"
+    )
 
 
 def _host(evaluator: Evaluator, chosen: Candidate) -> list[str]:

@@ -117,6 +117,7 @@ def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig
     defaults = vllm_args.defaults(version, gpu, facts)
     fixed = vllm_args.engine_config(fleet.engine.args, version)
     base = replace(defaults, **fixed, **vllm_args.of_environment(fleet.engine.env))
+    base = replace(base, dummy_weights=fleet.engine.load_format == "dummy")
     if not fleet.engine.planned:
         names = Levers.__dataclass_fields__
         return base, {name: getattr(base, name) for name in names}

@@ -64,10 +64,13 @@ class Case:
     at_once: bool = True
     refill: int = 1
     """Requests that follow finished ones together at one replica."""
-    zeros: bool = False
-    """Whether its weights were vLLM's dummy ones, which FP8 rounds to zeros."""
     slower: float = 1.0
     """A measured override of the step time (`perf.constants.Override`)."""
+
+    @property
+    def zeros(self) -> bool:
+        """Whether its weights were vLLM's dummy ones, which FP8 rounds to zeros."""
+        return self.config.dummy_weights and self.facts.weights_dtype.startswith("fp8")
 
     @cached_property
     def operators(self) -> Operators:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +49,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
     engine = fleet.engine
     args = plan.chosen.engine_args
     configured = vllm_args.configured(engine.version, args, engine.env, gpu, facts)
+    configured = replace(configured, dummy_weights=engine.load_format == "dummy")
     completed = max(1, summary.requests.completed)
     refill = fleet.workload.refill_of(layout.replicas)
     latency = summary.latency_ms
@@ -73,7 +75,6 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
         measured=Measured(latency.tpot.mean, latency.ttft.mean, summary.throughput.total_tok_s),
         at_once=False,
         refill=refill,
-        zeros=engine.load_format == "dummy" and facts.weights_dtype.startswith("fp8"),
     )
 
 

@@ -5,12 +5,13 @@ A test holds it against the model's own method, term by term in the same order.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.perf.step import StepModel
+from headrace.perf.step import ONE_WAVE, StepModel
 from headrace.simulator.fast.compiling import compiled
 
 SCALARS = (
@@ -33,6 +34,7 @@ SCALARS = (
     "piecewise_s",
     "unpadded_gemm",
     "mixed_state",
+    "attention_waves_per_sequence",
 )
 (
     VERIFIED,
@@ -54,6 +56,7 @@ SCALARS = (
     PIECEWISE,
     UNPADDED_GEMM,
     MIXED_STATE,
+    ATTENTION_WAVES,
 ) = range(len(SCALARS))
 """Where each stands in a row of scalars."""
 CURVES = ("grid", "gemm_s", "head_s")
@@ -143,7 +146,9 @@ def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
     if tokens > sizes[-1]:
         total *= c[UNPADDED_GEMM]
     total += interpolated(grid, times.curves[model, 2], points, rows) + c[SAMPLE] * rows
-    total += c[ATTENTION] + c[ATTENTION_CONTEXT] * context + c[PREFILL_ATTENTION] * prompt_context
+    waves = decoding * c[ATTENTION_WAVES]
+    reading = c[ATTENTION_CONTEXT] * (math.ceil(waves - 1e-9) / waves if waves > ONE_WAVE else 1.0)
+    total += c[ATTENTION] + reading * context + c[PREFILL_ATTENTION] * prompt_context
     total += c[STATE] * (1 + (c[MIXED_STATE] - 1) * mixed) * decoding
     total += c[PREFILL_STATE] * prompt
     total += c[ELEMENTWISE] * tokens
