@@ -125,7 +125,7 @@ def collect(work: Path, options: argparse.Namespace) -> None:
     say("building Headrace")
     subprocess.run([*uv, "build", "-q", "--wheel", "--out-dir", work / "dist", ROOT], check=True)
     (wheel,) = (work / "dist").glob("*.whl")
-    install(uv, work / "headrace", [*machine, str(wheel)])
+    install(uv, work / "headrace", [*machine, f"{wheel}[nvml]"])
     shutil.rmtree(work / "dist")
     for folder in options.add:
         shutil.copytree(folder, work / folder.resolve().name, ignore=shutil.ignore_patterns("__*"))

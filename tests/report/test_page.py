@@ -106,6 +106,25 @@ def test_without_records_the_summary_is_enough(runs, tmp_path):
     assert "Requests completed by each replica" in page
 
 
+def test_what_the_gpus_did_is_a_table_and_a_fact_of_the_cost(runs, tmp_path):
+    shutil.copytree(runs / "real", tmp_path / "run")
+    path = tmp_path / "run" / "summary.json"
+    assert 'id="gpus"' not in page_of(tmp_path / "run")
+    summary = json.loads(path.read_text())
+    gpu = {"node": "local", "name": "NVIDIA H200", "busy_percent": 99.6, "power_w": 693.2}
+    gpu |= {"power_limit_w": 700.0, "power_limited": 0.96}
+    gpu |= {"clock_mhz": 1507.4, "clock_max_mhz": 1980}
+    silent = dict.fromkeys(("power_limited", "clock_mhz", "clock_max_mhz"))
+    summary["gpus"] = [gpu | {"index": 0}, gpu | silent | {"index": 1}]
+    path.write_text(json.dumps(summary))
+    page = page_of(tmp_path / "run")
+    row = page.partition("local/0 NVIDIA H200")[2].partition("</tr>")[0]
+    for cell in ("100 %", "1,507", "1,980", "693", "700", "96.0 %"):
+        assert f"<td>{cell}</td>" in row
+    kwh = 2 * 693.2 / summary["throughput"]["total_tok_s"] / 3.6
+    assert f"{number(kwh)} kWh" in page
+
+
 def test_no_request_completed(runs, tmp_path):
     summary = json.loads((runs / "real" / "summary.json").read_text())
     summary |= {"latency_ms": None, "valid": False, "invalid_reasons": ["nothing completed"]}

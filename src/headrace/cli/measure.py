@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.errors import GoalMissedError, HeadraceError
+from headrace.loadgen.progress import Progress
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Summary
 from headrace.spec.slo import goals_of
@@ -21,9 +22,16 @@ NOTHING_HINT = "check the server's log, --model and --api-key-env"
 
 
 def bench_with_progress(
-    spec: BenchSpec, out_dir: Path, *, force: bool, agents: Agents | None = None
+    spec: BenchSpec,
+    out_dir: Path,
+    *,
+    force: bool,
+    agents: Agents | None = None,
+    seen: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Measure, with progress and the result on the terminal; files are left in `out_dir`.
+
+    `seen` is told of the progress too.
 
     SIGINT and SIGTERM end the load early: the files are complete, the summary not valid. Raises
     InputError for bad input and HeadraceError for a server that cannot be reached.
@@ -31,7 +39,13 @@ def bench_with_progress(
     from headrace.cli.load_view import show_summary, shown_progress
     from headrace.loadgen.run import run_bench
 
-    with stop_on_signals() as stop, shown_progress() as progress:
+    with stop_on_signals() as stop, shown_progress() as show:
+
+        def progress(now: Progress) -> None:
+            show(now)
+            if seen is not None:
+                seen(now)
+
         summary = run_bench(spec, out_dir, progress=progress, stop=stop, force=force, agents=agents)
     show_summary(summary, out_dir)
     return summary

@@ -114,15 +114,18 @@ def execute(planned: Plan, run_dir: Path, options: RunOptions, *, force: bool) -
     """Start the planned fleet, load it, stop it whatever happens; files are left in `run_dir`."""
     from headrace.cli.measure import bench_with_progress
     from headrace.proof.compare import bench_spec, with_plan
+    from headrace.proof.gpu_use import GpuWatch, gpu_use
     from headrace.runs import write_plan_files
+    from headrace.targets.local.fleet import read_deployment
 
     write_plan_files(planned, run_dir)
-    with _running(planned, run_dir, options) as urls:
+    watch = GpuWatch(lambda: read_deployment(run_dir))
+    with _running(planned, run_dir, options) as urls, watch:
         spec = bench_spec(planned, urls, options.duration_s, options.requests)
         update = {"processes": options.processes, "seed": options.seed}
         spec = spec.model_copy(update=update | _own_key(planned.fleet.gateway.keys_file))
-        summary = bench_with_progress(spec, run_dir, force=force)
-    summary = with_plan(summary, planned)
+        summary = bench_with_progress(spec, run_dir, force=force, seen=watch.seen)
+    summary = with_plan(summary, planned).model_copy(update={"gpus": gpu_use(watch.readings)})
     replace_file(run_dir / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
 
@@ -171,6 +174,10 @@ def _show(planned: Plan, summary: Summary, run_dir: Path, report: Path) -> None:
             f"[bold]measured / predicted[/]  total tok/s {comparison.total_tok_s_ratio:.3f}, "
             f"TPOT {comparison.tpot_ratio:.3f}, TTFT {comparison.ttft_ratio:.3f}"
         )
+    if summary.gpus:
+        from headrace.proof.gpu_use import in_words
+
+        console.print(f"[bold]GPUs[/]  {in_words(summary.gpus)}", soft_wrap=True)
     if summary.engine == "simulated":
         console.print(
             f"[yellow]simulated[/]: {planned.chosen.layout.gpus} x {planned.gpu} were simulated; "

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from headrace.cli.output import console, print_json
 from headrace.errors import HeadraceError
-from headrace.targets.deployment import Deployment, GatewayState
+from headrace.targets.deployment import Deployment, GatewayState, GpuState
 
 if TYPE_CHECKING:
     from headrace.targets.local.registry import Entry
@@ -117,7 +117,7 @@ def whole(deployment: Deployment) -> Group:
     for gpu in deployment.gpus:
         used = f"{gpu.memory_used_bytes / GIB:.0f} of {gpu.memory_total_bytes / GIB:.0f} GiB"
         bad = f"  [red]{escape(gpu.trouble)}[/]" if gpu.trouble else ""
-        heat = f"{gpu.busy_percent} % busy  {gpu.temperature_c} °C"
+        heat = f"{gpu.busy_percent} % busy  {_clock(gpu)}{gpu.temperature_c} °C"
         lines.append(f"GPU {escape(gpu.node)}/{gpu.index} {escape(gpu.name)}  {used}  {heat}{bad}")
     gateway = deployment.gateway
     if gateway is not None:
@@ -127,6 +127,10 @@ def whole(deployment: Deployment) -> Group:
         why = f": {escape(rollout.detail)}" if rollout.detail else ""
         lines.append(f"plan {rollout.generation}  {rollout.state}{why}")
     return Group(*lines)
+
+
+def _clock(gpu: GpuState) -> str:
+    return "" if gpu.clock_mhz is None else f"{gpu.clock_mhz:,} MHz  "
 
 
 def _gateway_line(gateway: GatewayState) -> str:

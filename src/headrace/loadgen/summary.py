@@ -103,6 +103,22 @@ class Server(_Part):
     """Share of drafted tokens that were accepted; None where nothing was drafted."""
 
 
+class GpuUse(_Part):
+    """One GPU of the fleet over the measured window. What its driver does not tell is None."""
+
+    node: str
+    index: int
+    name: str
+    busy_percent: float
+    """Share of the time in which some kernel ran, by the driver."""
+    power_w: float | None
+    power_limit_w: float | None
+    power_limited: float | None
+    """Share of the time in which that limit held its clock down."""
+    clock_mhz: float | None
+    clock_max_mhz: int | None
+
+
 class Chunks(_Part):
     """What came in chunks, over the completed requests."""
 
@@ -178,4 +194,6 @@ class Summary(_Part):
     """Chat that reasons or calls tools: from the request to its first token of text."""
     server: Server | None = None
     """None where no server has vLLM's /metrics, or they were not read."""
+    gpus: list[GpuUse] = []
+    """Only of fleets that Headrace started, with NVML on their machines; none of simulated ones."""
     environment: dict[str, Any]

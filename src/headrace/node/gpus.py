@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import asdict
 
 from headrace.errors import InputError
@@ -11,7 +12,7 @@ from headrace.node.board import Board
 from headrace.node.nvml import Gpu, read_gpus
 from headrace.targets.deployment import GpuState
 
-GPU_PERIOD_S = 10.0
+GPU_PERIOD_S = 5.0
 
 
 def assign_gpus(visible: list[int], tensor_parallel: int, replicas: int) -> list[list[int]]:
@@ -53,4 +54,4 @@ async def watch_gpus(node: str, board: Board) -> None:
 
 def _state(node: str, gpu: Gpu) -> GpuState:
     fields = {name: value for name, value in asdict(gpu).items() if name != "numa_node"}
-    return GpuState(node=node, **fields)
+    return GpuState(node=node, read_s=round(time.monotonic(), 3), **fields)

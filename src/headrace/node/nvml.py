@@ -1,4 +1,4 @@
-"""GPUs as NVIDIA's management library sees them: health, memory, where they are plugged in.
+"""GPUs as NVIDIA's management library sees them: health, memory, power, where they are plugged in.
 
 Through `nvidia-ml-py` (the extra `nvml`), NVIDIA's own binding. Without it, or without a driver,
 there are no GPUs to tell of, and nothing else changes.
@@ -18,7 +18,10 @@ DEVICES = Path("/sys/bus/pci/devices")
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. `numa_node` None: not known, or a machine with one. `trouble` in words, if any."""
+    """One GPU. `numa_node` None: not known, or a machine with one. `trouble` in words, if any.
+
+    What a GPU or its driver does not tell of power and clocks is None.
+    """
 
     index: int
     name: str
@@ -28,6 +31,14 @@ class Gpu:
     busy_percent: int
     numa_node: int | None
     trouble: str | None
+    energy_j: float | None = None
+    """All that it took since the driver started."""
+    power_limit_w: float | None = None
+    power_limited_s: float | None = None
+    """How long, since then, that limit has held its clock down."""
+    clock_mhz: int | None = None
+    """Of its multiprocessors, now."""
+    clock_max_mhz: int | None = None
 
 
 def read_gpus() -> list[Gpu]:
@@ -66,7 +77,23 @@ def _read(nvml: Any, index: int) -> Gpu:
         busy_percent=getattr(_or(None, nvml.nvmlDeviceGetUtilizationRates, handle), "gpu", 0),
         numa_node=numa_node(_or(None, nvml.nvmlDeviceGetPciInfo, handle)),
         trouble=_trouble(nvml, handle),
+        energy_j=_over(1e3, _or(None, nvml.nvmlDeviceGetTotalEnergyConsumption, handle)),
+        power_limit_w=_over(1e3, _or(None, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        power_limited_s=_over(1e9, _power_limited_ns(nvml, handle)),
+        clock_mhz=_or(None, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+        clock_max_mhz=_or(None, nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
     )
+
+
+def _power_limited_ns(nvml: Any, handle: Any) -> int | None:
+    kind = nvml.NVML_PERF_POLICY_POWER
+    held = _or(None, nvml.nvmlDeviceGetViolationStatus, handle, kind)
+    return None if held is None else int(held.violationTime)
+
+
+def _over(units: float, value: int | None) -> float | None:
+    """NVML counts in thousandths and in nanoseconds."""
+    return None if value is None else value / units
 
 
 def _trouble(nvml: Any, handle: Any) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.engines.vllm.stand_ins import described
 from headrace.planner.plan import Plan
+from headrace.proof.gpu_use import joules_per_token
 from headrace.report.chart import Table
 from headrace.report.data import RunData
 from headrace.report.parts import Bar, Command, Fact
@@ -17,6 +18,8 @@ SIMULATED_WARNING = (
     "model, not from a GPU. The gateway, the HTTP streams and the load generator were real, so "
     "agreement with the plan proves the path and the client, not the model's accuracy."
 )
+
+JOULES_PER_KWH = 3.6e6
 
 
 def short_name(run: RunData) -> str:
@@ -123,7 +126,32 @@ def cost(run: RunData) -> list[Fact]:
             output = million * rates.total_tok_s / rates.output_tok_s
             facts.append(Fact(f"Per million output tokens, {measured}", usd(output)))
         facts.append(Fact(f"Total tokens per dollar, {measured}", number(1e6 / million)))
+    joules = joules_per_token(summary) if summary else None
+    if joules is not None:
+        kwh = f"{number(joules * 1e6 / JOULES_PER_KWH)} kWh"
+        facts.append(Fact("Energy of the GPUs per million total tokens", kwh))
     return facts
+
+
+def gpus(run: RunData) -> Table | None:
+    """What each GPU did in the measured window; None where nobody could read it."""
+    if run.summary is None or not run.summary.gpus:
+        return None
+    heads = ("GPU", "Busy", "Clock, MHz", "Most", "Power, W", "Limit", "Clock held down by power")
+    rows = tuple(
+        (
+            f"{gpu.node}/{gpu.index} {gpu.name}",
+            f"{gpu.busy_percent:.0f} %",
+            *map(_known, (gpu.clock_mhz, gpu.clock_max_mhz, gpu.power_w, gpu.power_limit_w)),
+            "" if gpu.power_limited is None else percent(gpu.power_limited),
+        )
+        for gpu in run.summary.gpus
+    )
+    return Table("GPUs while it was measured", heads, rows)
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def errors(run: RunData) -> tuple[list[Fact], list[Fact]]:

@@ -49,6 +49,7 @@ class OnePage:
     balance: Balance | None
     plan: PlanView | None
     cost: list[Fact]
+    gpus: Table | None
     requests: list[Fact]
     errors: list[Fact]
     client: list[Fact]
@@ -88,6 +89,7 @@ def one_page(run: RunData) -> OnePage:
         balance=balance(run) if run.summary or run.records else None,
         plan=_plan(run, run.plan) if run.plan else None,
         cost=facts.cost(run),
+        gpus=facts.gpus(run),
         requests=requests,
         errors=errors,
         client=facts.client(run),

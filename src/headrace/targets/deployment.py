@@ -86,7 +86,10 @@ class RolloutState(_Part):
 
 
 class GpuState(_Part):
-    """A GPU of a machine as NVML sees it; `trouble` in words, if any."""
+    """A GPU of a machine as NVML sees it; `trouble` in words, if any.
+
+    `energy_j` and `power_limited_s` count from the driver's start; `read_s` is the machine's clock.
+    """
 
     node: str
     index: int
@@ -96,6 +99,12 @@ class GpuState(_Part):
     temperature_c: int
     busy_percent: int
     trouble: str | None = None
+    read_s: float = 0.0
+    energy_j: float | None = None
+    power_limit_w: float | None = None
+    power_limited_s: float | None = None
+    clock_mhz: int | None = None
+    clock_max_mhz: int | None = None
 
 
 class Deployment(_Part):
@@ -123,3 +132,11 @@ class Deployment(_Part):
             return [self.gateway.url]
         gateways = [node.gateway.url for node in self.nodes if node.gateway]
         return gateways or [r.url for r in self.replicas]
+
+    @property
+    def own_gpus(self) -> list[GpuState]:
+        """Those that the replicas serve with; none where replicas are simulated."""
+        if self.engine == "simulated":
+            return []
+        own = {(replica.node, gpu) for replica in self.replicas for gpu in replica.gpus}
+        return [gpu for gpu in self.gpus if (gpu.node, gpu.index) in own]

@@ -22,6 +22,7 @@ from headrace.loadgen.run import run_bench
 from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
 from headrace.proof.compare import bench_spec, with_plan
+from headrace.proof.gpu_use import GpuWatch, gpu_use
 from headrace.runs import write_plan_files
 from headrace.spec.fleet import Fleet
 from headrace.spec.workload import Workload
@@ -46,6 +47,8 @@ class Served:
     replica_urls: list[str]
     ready_s: float
     """From its start until every replica was ready."""
+    deployment: Callable[[], Deployment | None] = lambda: None
+    """What its agent says now."""
 
 
 @contextmanager
@@ -67,7 +70,7 @@ def served(
     phases.note("ready")
     try:
         replicas = [replica.url for replica in deployment.replicas]
-        yield Served(plan, deployment.urls, replicas, phases.elapsed_s())
+        yield Served(plan, deployment.urls, replicas, phases.elapsed_s(), fleet.deployment)
     finally:
         local.stop(fleet)
 
@@ -98,11 +101,18 @@ def measure(
     write_plan_files(plan, folder)
     spec = bench_spec(plan, at.urls, duration_s, None)
     spec = spec.model_copy(update={"processes": processes, "seed": seed})
-    with Counters(at.replica_urls, folder / "engine.jsonl") as watch:
+    gpus = GpuWatch(at.deployment)
+
+    def seen(now: Progress) -> None:
+        gpus.seen(now)
+        if progress is not None:
+            progress(now)
+
+    with Counters(at.replica_urls, folder / "engine.jsonl") as watch, gpus:
         if counters is not None:
             counters(watch)
-        summary = run_bench(spec, folder, progress=progress, stop=stop, force=True)
-    summary = with_plan(summary, plan)
+        summary = run_bench(spec, folder, progress=seen, stop=stop, force=True)
+    summary = with_plan(summary, plan).model_copy(update={"gpus": gpu_use(gpus.readings)})
     replace_file(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
 
