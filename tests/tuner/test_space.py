@@ -43,6 +43,17 @@ def test_a_baseline_is_tried_before_the_plans_choice():
     assert made.first[1].key == setup().first[0].key
 
 
+def test_a_baseline_is_predicted_under_its_own_load():
+    base = fleet(speculative_config={"method": "mtp", "num_speculative_tokens": 5})
+    load = base.workload.model_copy(update={"concurrency": 2})
+    made = setup(Wanted({}, baseline=base.model_copy(update={"workload": load})))
+    predicted = made.predictions(made.constants)
+    assert [option.levers["concurrency"] for option in made.first] == [2, 8]
+    for option in made.first:
+        assert predicted[option.key] == pytest.approx(option.predicted_tok_s)
+    assert {option.levers["concurrency"] for option in made.options} == {8}
+
+
 def test_a_baseline_with_other_work_is_refused():
     base = fleet()
     other = base.workload.model_copy(update={"input_tokens": 128})

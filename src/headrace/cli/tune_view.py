@@ -57,9 +57,11 @@ class Terminal:
             self._status = self._shown.enter_context(console.status("starting"))
 
     def phase(self, phase: str) -> None:
-        """What the starting engine is doing."""
+        """What the starting engine is doing; a line each where there is no terminal."""
         if self._status is not None:
             self._status.update(f"starting ({escape(phase)})")
+        else:
+            console.print(f"[dim]   {escape(phase)}[/]", soft_wrap=True)
 
     def progress(self, progress: Progress) -> None:
         """The load's progress, in place of the spinner."""

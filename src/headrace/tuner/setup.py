@@ -19,6 +19,8 @@ from headrace.tuner.session import Planner
 from headrace.tuner.space import Option, is_lever, option_of, options
 
 SAME_WORK = ("input_tokens", "output_tokens", "conversation", "prefix_hit_rate")
+LOAD = ("concurrency", "refill")
+"""How a baseline may be loaded otherwise: as it usually is."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,25 @@ class Setup:
 
     def predictions(self, constants: Constants) -> dict[str, float]:
         """Total tok/s of every option by these constants, by key."""
-        judges: dict[str, Evaluator] = {}
+        judges: dict[tuple[str, ...], Evaluator] = {}
         found = {}
         for key, option in self.by_key().items():
-            model = option.fleet.model
-            if model not in judges:
-                judges[model] = Evaluator(option.fleet, self.facts[model], self.gpu, constants)
-            verdict = judges[model].judge(option.config)
+            fleet, around = option.fleet, _around(option.fleet)
+            if around not in judges:
+                judges[around] = Evaluator(fleet, self.facts[fleet.model], self.gpu, constants)
+            verdict = judges[around].judge(option.config)
             judged = verdict if isinstance(verdict, Candidate) else verdict.candidate
             found[key] = judged.total_tok_s if judged else option.predicted_tok_s
         return found
+
+
+def _around(fleet: Fleet) -> tuple[str, ...]:
+    """What a configuration's prediction depends on beside its levers: a baseline has its own."""
+    return (
+        fleet.model,
+        fleet.workload.model_dump_json(),
+        *map(str, sorted(fleet.engine.env.items())),
+    )
 
 
 def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
@@ -75,15 +86,20 @@ def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
     unknown = [n for n, values in wanted.extra.items() if not is_lever(n, values[0], version)]
     gpu = load_gpu_of(fleet.hardware)
 
+    other = [n for n in LOAD if base and getattr(base.workload, n) != getattr(fleet.workload, n)]
+
+    def load(of: Fleet) -> dict[str, Any]:
+        return {name: getattr(of.workload, name) for name in other}
+
     def chosen(of: Fleet) -> Option:
         plan = planner(of)
-        named: dict[str, Any] = {"checkpoint": plan.fleet.model} if several else {}
+        named = load(of) | ({"checkpoint": plan.fleet.model} if several else {})
         named |= {name: of.engine.args.get(name) for name in unknown}
         return option_of(plan, load_model(plan.fleet.model), gpu, named)
 
     constants = current_constants()
     forms = [Checkpoint(model, load_model(model)) for model in models]
-    space = options(fleet, forms, gpu, constants, wanted.extra, several)
+    space = options(fleet, forms, gpu, constants, wanted.extra, several, load(fleet))
     begin = {name: values[0] for name, values in wanted.extra.items()}
     first = [chosen(_with_args(fleet, begin))]
     if base is not None:

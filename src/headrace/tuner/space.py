@@ -61,9 +61,11 @@ def options(
     constants: Constants,
     extra: Mapping[str, Sequence[Any]],
     name_checkpoint: bool,
+    load: Mapping[str, Any],
 ) -> list[Option]:
     """Every configuration that runs and is predicted to keep the goals, the best predicted first.
 
+    `load` is what they all are measured with and a baseline is not, kept among their levers.
     `extra` are options of vLLM and their values. Of those that the performance model does not know
     the prediction is the same for each value.
     Raises InfeasibleError when nothing runs.
@@ -71,7 +73,7 @@ def options(
     found: list[Option] = []
     version = fleet.engine.version
     for checkpoint, chosen in itertools.product(checkpoints, _combinations(extra)):
-        named = {"checkpoint": checkpoint.model} if name_checkpoint else {}
+        named = {**load, **({"checkpoint": checkpoint.model} if name_checkpoint else {})}
         named |= {n: value for n, value in chosen.items() if not is_lever(n, value, version)}
         evaluator = Evaluator(_with(fleet, checkpoint, chosen), checkpoint.facts, gpu, constants)
         found += [_option(evaluator, candidate, named) for candidate in _candidates(evaluator)]
