@@ -43,7 +43,7 @@ def test_the_real_engine_recipe(tiny_model: Path, tmp_path: Path) -> None:
     summary = measured(done)
     assert summary["engine"] == "vllm 0.32.0"
     assert summary["requests"]["failed"] == 0
-    assert summary["requests"]["completed"] > 20
+    assert summary["requests"]["completed"] > 0
     page = (run_dir / "report.html").read_text()
     assert "0.32.0" in page
     assert "imulated" not in page.split("</title>")[0]
