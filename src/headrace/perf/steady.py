@@ -138,37 +138,25 @@ def steady_state(
     the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     While it decodes, a request meets the prompts of the others and not its own.
     """
-    steps = max(load.decode_steps, 1e-9)
-    verified = 1 + load.mtp_depth
-    prompt = load.computed_input_tokens
     if concurrency - refill >= running:
         refill = 1  # those who wait for a slot take the place of each that ends
     concurrency = max(1.0, concurrency - (refill - 1) / 2)
-    admitted = min(concurrency, running)
-    queued = concurrency - admitted
-    waiting_steps = 1.0 + steps_ahead if queued == 0 else 0.0
-    last = [math.ceil(n * prompt / batched_tokens) for n in range(1, refill + 1)]
-    prefill_steps = sum(last) / refill
-    decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
-    ceiling = batched_tokens / (verified + prompt / steps)
-    utilization = min(decoding / ceiling, 1.0)
-    decoding = min(decoding, ceiling)
-    started = decoding / steps
-    idle, mixed, share = _steps(model, load, decoding, started, batched_tokens, refill)
+    slots = _slots(load, concurrency, running, batched_tokens, steps_ahead, refill)
+    steps, started = slots.steps, slots.decoding / slots.steps
+    idle, mixed, share = _steps(model, load, slots.decoding, started, batched_tokens, refill)
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s
     request_s = started / mean_s
-    slot_s = queued / request_s
-    seen = share * (1 - min(1.0, refill / max(1.0, admitted)))
+    slot_s = slots.queued / request_s
+    seen = share * (1 - min(1.0, refill / max(1.0, slots.admitted)))
     tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
     tpot_s /= max(1, load.output_tokens - 1)
-    if utilization < 1:
-        queued_steps = utilization / 2 / (1 - utilization) * (1 + load.prompt_variation)
+    if slots.utilization < 1:
+        queued_steps = slots.utilization / 2 / (1 - slots.utilization) * (1 + load.prompt_variation)
         queue_s = slot_s + queued_steps * mixed.step_s
-        prefill_steps += queued_steps
-        ttft_s = slot_s + waiting_steps * mean_s + prefill_steps * mixed.step_s
+        ttft_s = queue_s + slots.waiting_steps * mean_s + slots.prefill_steps * mixed.step_s
     else:
         ttft_s = concurrency / request_s - steps * mean_s
-        queue_s = max(0.0, ttft_s - prefill_steps * mixed.step_s)
+        queue_s = max(0.0, ttft_s - slots.prefill_steps * mixed.step_s)
     spread = math.sqrt(share * (1 - share) / steps) * (mixed.step_s - idle.step_s) / mean_s
     return SteadyState(
         request_s=request_s,
@@ -176,18 +164,62 @@ def steady_state(
         tpot_p99_s=tpot_s * (1 + 2.33 * math.hypot(spread, load.acceptance_spread)),
         ttft_s=ttft_s,
         ttft_p99_s=ttft_s + mixed.step_s,
-        decoding=decoding,
+        decoding=slots.decoding,
         step_s=mean_s,
         mixed_step_s=mixed.step_s,
         idle_step_s=idle.step_s,
-        mixed_tokens=started * prompt / share,
+        mixed_tokens=started * load.computed_input_tokens / share,
         slot_s=slot_s,
         queue_s=queue_s,
-        decided_s=steps_ahead * mean_s if queued == 0 else 0.0,
-        budget_share=utilization,
+        decided_s=steps_ahead * mean_s if slots.queued == 0 else 0.0,
+        budget_share=slots.utilization,
         share=share,
         of_mixed=mixed.parts,
         of_idle=idle.parts,
+    )
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Where the requests are, and for how many steps."""
+
+    admitted: float
+    queued: float
+    """For a slot."""
+    decoding: float
+    utilization: float
+    """Of what decoding leaves of the token budget."""
+    waiting_steps: float
+    """From a request's arrival until a step is put together for it, where a slot is free."""
+    prefill_steps: float
+    steps: float
+    """In which a request decodes."""
+
+
+def _slots(
+    load: Load,
+    concurrency: float,
+    running: int,
+    batched_tokens: int,
+    steps_ahead: int,
+    refill: int,
+) -> _Slots:
+    steps = max(load.decode_steps, 1e-9)
+    prompt = load.computed_input_tokens
+    admitted = min(concurrency, running)
+    waiting_steps = 1.0 + steps_ahead if concurrency <= running else 0.0
+    last = [math.ceil(n * prompt / batched_tokens) for n in range(1, refill + 1)]
+    prefill_steps = sum(last) / refill
+    decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
+    ceiling = batched_tokens / (1 + load.mtp_depth + prompt / steps)
+    return _Slots(
+        admitted=admitted,
+        queued=concurrency - admitted,
+        decoding=min(decoding, ceiling),
+        utilization=min(decoding / ceiling, 1.0),
+        waiting_steps=waiting_steps,
+        prefill_steps=prefill_steps,
+        steps=steps,
     )
 
 
