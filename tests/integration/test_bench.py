@@ -142,6 +142,19 @@ def test_requests_are_measured_once_all_streams_have_begun(server: str, tmp_path
     assert fills > 0
 
 
+def test_the_first_wave_is_ramped_by_all_processes_together(server: str, tmp_path: Path) -> None:
+    asked = ["--concurrency", "48", "--processes", "4", "--requests", "96"]
+    assert bench(tmp_path, server, *asked).returncode == 0
+    with duckdb.connect() as database:
+        rows = database.execute(
+            "select sent_s, first_token_s from read_parquet(?) where phase = 'warmup'",
+            [str(tmp_path / "records.parquet")],
+        ).fetchall()
+    assert len(rows) == 48
+    at_once = [sum(sent <= at < first for sent, first in rows) for at, _ in rows]
+    assert max(at_once) <= 8
+
+
 def test_a_duration_at_a_rate(server: str, tmp_path: Path) -> None:
     done = bench(tmp_path, server, "--rate", "60", "--duration", "2")
     summary = json.loads(done.stdout)

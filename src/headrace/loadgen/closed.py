@@ -19,6 +19,7 @@ BACKOFF_S = (0.01, 0.5)
 RETRY_AFTER_MAX_S = 5.0
 RAMP_SHARE = 0.05
 RAMP_LEAST = 8
+"""Of all workers' first requests so many may wait for their first token at a time."""
 
 
 class Lane:
@@ -70,7 +71,7 @@ class ClosedLoop(Driver):
         """The first requests: all of them, or in the first wave as many as the ramp allows."""
         at_once = len(self._lanes)
         if self.warm_left:
-            at_once = max(RAMP_LEAST, int(at_once * RAMP_SHARE))
+            at_once = max(1, share(self._ramped(), self.job.index, self.job.workers))
         else:
             self.warm_s = start_s
         if self.job.arrivals.ramp_s:
@@ -78,6 +79,10 @@ class ClosedLoop(Driver):
             return
         for _ in range(at_once):
             self._ramp_up()
+
+    def _ramped(self) -> int:
+        assert self.job.arrivals.concurrency is not None
+        return max(RAMP_LEAST, int(self.job.arrivals.concurrency * RAMP_SHARE))
 
     def _climb(self, start_s: float, sent: int) -> None:
         """Add the streams that are due by now, evenly over `ramp_s`."""
