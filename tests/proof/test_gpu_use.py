@@ -43,7 +43,7 @@ def test_counters_are_means_over_the_window_and_a_repeated_reading_counts_once()
     assert use.power_limited == pytest.approx(0.9)
     assert in_words([use]) == (
         "99 % busy, 1,515 of 1,980 MHz, 690 of 700 W, "
-        "held down by the limit of power 90% of the time"
+        "held down by the limit of power 90 % of the time"
     )
 
 

@@ -85,7 +85,7 @@ def in_words(gpus: Sequence[GpuUse]) -> str:
     if powers:
         said.append(f"{fmean(powers):,.0f}{_of(gpus[0].power_limit_w)} W")
     if limited:
-        said.append(f"held down by the limit of power {fmean(limited):.0%} of the time")
+        said.append(f"held down by the limit of power {100 * fmean(limited):.0f} % of the time")
     return ", ".join(said)
 
 
