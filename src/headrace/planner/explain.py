@@ -212,7 +212,7 @@ def _weights(real_gemm: float) -> str:
     if real_gemm == 1:
         return f"{measured}: expect up to a sixth less with a checkpoint"
     return (
-        f"{measured}: with a checkpoint's they are taken to last {real_gemm:.2f} times as long, "
+        f"{measured}: multiplying a checkpoint's is taken to last {real_gemm:.2f} times as long, "
         "since the GPU reaches its limit of power under load and lowers its clock"
     )
 
