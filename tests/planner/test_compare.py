@@ -122,6 +122,15 @@ def test_a_fleet_against_itself_has_nothing_to_change() -> None:
     assert [row.setting for row in rows] == [None]
 
 
+def test_dummy_weights_stay_dummy_in_a_comparison() -> None:
+    engine = {"version": "0.26.0", "load_format": "dummy", "args": FEW}
+    made, on = plan(fleet({}, gpu="H200", engine=engine)), ground(gpu="H200")
+    given = made.chosen.prediction.concurrency_per_replica
+    again = Evaluator(made.fleet, on.facts, on.gpu, on.constants).judge(config_of(made, on), given)
+    assert isinstance(again, Candidate)
+    assert again.total_tok_s == pytest.approx(made.chosen.prediction.total_tok_s)
+
+
 @pytest.mark.parametrize("model", [QWEN, "openai/gpt-oss-120b", "Qwen/Qwen3.5-35B-A3B-FP8"])
 def test_a_plans_options_are_its_whole_configuration(model: str) -> None:
     made = plan(fleet(FEW, model=model))

@@ -109,9 +109,7 @@ def _field(fleet: Fleet, name: str) -> Any:
 def config_of(made: Plan, ground: Ground) -> EngineConfig:
     """The settings of a plan's choice: its options over vLLM's defaults."""
     engine = made.fleet.engine
-    return vllm_args.configured(
-        engine.version, made.chosen.engine_args, engine.env, ground.gpu, ground.facts
-    )
+    return vllm_args.configured(engine, made.chosen.engine_args, ground.gpu, ground.facts)
 
 
 def compare(

@@ -113,12 +113,10 @@ def _sized(full: Evaluator, fleet: Fleet, request_s: float) -> Found:
 
 def base_config(fleet: Fleet, facts: ModelFacts, gpu: Gpu) -> tuple[EngineConfig, dict[str, Any]]:
     """vLLM's defaults with the file's args over them, and the levers that are thereby fixed."""
-    version = fleet.engine.version
-    defaults = vllm_args.defaults(version, gpu, facts)
-    fixed = vllm_args.engine_config(fleet.engine.args, version)
-    base = replace(defaults, **fixed, **vllm_args.of_environment(fleet.engine.env))
-    base = replace(base, dummy_weights=fleet.engine.load_format == "dummy")
-    if not fleet.engine.planned:
+    engine = fleet.engine
+    fixed = vllm_args.engine_config(engine.args, engine.version)
+    base = vllm_args.configured(engine, engine.args, gpu, facts)
+    if not engine.planned:
         names = Levers.__dataclass_fields__
         return base, {name: getattr(base, name) for name in names}
     if "prefix_caching" not in fixed:

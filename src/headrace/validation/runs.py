@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,8 +47,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
     gpu = load_gpu_of(fleet.hardware)
     engine = fleet.engine
     args = plan.chosen.engine_args
-    configured = vllm_args.configured(engine.version, args, engine.env, gpu, facts)
-    configured = replace(configured, dummy_weights=engine.load_format == "dummy")
+    configured = vllm_args.configured(engine, args, gpu, facts)
     completed = max(1, summary.requests.completed)
     refill = fleet.workload.refill_of(layout.replicas)
     latency = summary.latency_ms

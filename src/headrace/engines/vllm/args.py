@@ -17,6 +17,7 @@ from headrace.hardware.gpu import Gpu
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
 from headrace.perf.graphs import covering
+from headrace.spec.fleet import Engine
 
 __all__ = [
     "command",
@@ -62,11 +63,15 @@ def defaults(version: str, gpu: Gpu, facts: ModelFacts) -> EngineConfig:
 
 
 def configured(
-    version: str, args: Mapping[str, Any], env: Mapping[str, str], gpu: Gpu, facts: ModelFacts
+    engine: Engine, args: Mapping[str, Any], gpu: Gpu, facts: ModelFacts
 ) -> EngineConfig:
-    """What these options and variables make of it. Raises InputError as `engine_config` does."""
-    fixed = engine_config(args, version)
-    return replace(defaults(version, gpu, facts), **fixed, **of_environment(env))
+    """What these options, its variables and weights make of it.
+
+    Raises InputError as `engine_config` does.
+    """
+    fixed = engine_config(args, engine.version) | of_environment(engine.env)
+    dummy_weights = engine.load_format == "dummy"
+    return replace(defaults(engine.version, gpu, facts), **fixed, dummy_weights=dummy_weights)
 
 
 def _batch_defaults(version: str, gpu: Gpu) -> tuple[int, int]:
