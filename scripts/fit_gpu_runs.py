@@ -44,10 +44,11 @@ HOSTS = {
     "2026-11-30-2xh200-rest": 1.5,
 }
 """host_time by sitting: a GDN layer's operator with prompts took the host 3.70 ms in a profile
-there (2xh200, tensor-again) and 2.35 ms beside the H100s (2xh100, tuned): profiler_out_0.txt. The
-last two are as far apart as a loop of Python on their cores (machine.json, 12.2 and 10.9 ms), and
-make the errors of their loads small together. Models without recurrent states launch little between
-the pieces of graphs, and their constants are other machines'."""
+there (2xh200, tensor-again) and 2.35 ms beside the H100s (2xh100, tuned): profiler_out_0.txt. 1.34
+and 1.19 are as far apart as a loop of Python on their cores (machine.json, 12.2 and 10.9 ms), and
+make the errors of their loads small together. 1.5 is by a profile again (3.36 ms, and 3.51 with the
+same kernel at 1.57), though a loop of Python took 12.2 ms there too. Models without recurrent
+states launch little between the pieces of graphs, and their constants are other machines'."""
 BLOCK = "vllm-0.26-hybrid-H100-fp8_block"
 H100 = ("vllm-0.26-hybrid-H100-fp8_channel", BLOCK)
 H200 = ("vllm-0.26-hybrid-H200-fp8_tensor", "vllm-0.26-hybrid-H200-fp8_block-deep_gemm")
@@ -66,7 +67,7 @@ START = np.array([1.0, 1.2, 0.8, 2.0, 1.0, 1.0])
 
 def loads(constants: Constants) -> Iterator[Case]:
     """All valid loads, and the trials of `headrace tune`."""
-    for folder in sorted([*RESULTS.glob("*/*/load-*"), *RESULTS.glob("*/tune/trial-*")]):
+    for folder in sorted([*RESULTS.glob("*/*/load-*"), *RESULTS.glob("*/*/trial-*")]):
         fleet = yaml.safe_load((folder / "fleet.yaml").read_text(encoding="utf-8"))
         try:
             case = case_of_run(folder, constants, model=MODELS[Path(fleet["model"]).name])

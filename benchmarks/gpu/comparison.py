@@ -6,10 +6,10 @@ A sitting is what `sitting.py` left: one machine, one go. Within it every config
 with `published` by throughput per GPU, best load against best load of the same input and output
 length and the same model; what a client that sends several requests together reaches (`refill`) is
 a row of its own, beside the best of the baseline with any client. A best load with less than half
-as many requests in flight stands beside none. Several loads of one shape are
-repetitions, of which the median counts. Weights near zero and of realistic size are not compared
-with each other. The trials of `headrace tune` count as loads, its baseline as `published`. Loads
-that were not valid are listed, not used.
+as many requests in flight stands beside none. Several loads of one shape are repetitions, of which
+the median counts. Weights near zero and of realistic size are not compared with each other. The
+trials of `headrace tune` count as loads, its baseline as `published`. Loads that were not valid are
+listed, not used.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.errors import GoalMissedError, HeadraceError
-from headrace.loadgen.progress import Progress
+from headrace.loadgen.progress import OnProgress, to_all
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import Summary
 from headrace.spec.slo import goals_of
@@ -27,7 +27,7 @@ def bench_with_progress(
     *,
     force: bool,
     agents: Agents | None = None,
-    seen: Callable[[Progress], None] | None = None,
+    seen: OnProgress | None = None,
 ) -> Summary:
     """Measure, with progress and the result on the terminal; files are left in `out_dir`.
 
@@ -40,12 +40,7 @@ def bench_with_progress(
     from headrace.loadgen.run import run_bench
 
     with stop_on_signals() as stop, shown_progress() as show:
-
-        def progress(now: Progress) -> None:
-            show(now)
-            if seen is not None:
-                seen(now)
-
+        progress = to_all(show, seen)
         summary = run_bench(spec, out_dir, progress=progress, stop=stop, force=force, agents=agents)
     show_summary(summary, out_dir)
     return summary

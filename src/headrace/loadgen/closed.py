@@ -63,6 +63,8 @@ class ClosedLoop(Driver):
         self._lanes = _lanes(job, job.arrivals.concurrency)
         self.warm_left = len(self._lanes) if job.spread else 0
         self._unsent = deque(self._lanes)
+        ramped = max(RAMP_LEAST, int(job.arrivals.concurrency * RAMP_SHARE))
+        self._ramped = max(1, share(ramped, job.index, job.workers))
         servers = len(job.endpoints)
         self._together = refill_sizes(job.arrivals.concurrency, job.arrivals.refill, servers)
         self._free: list[list[Lane]] = [[] for _ in self._together]
@@ -71,7 +73,7 @@ class ClosedLoop(Driver):
         """The first requests: all of them, or in the first wave as many as the ramp allows."""
         at_once = len(self._lanes)
         if self.warm_left:
-            at_once = max(1, share(self._ramped(), self.job.index, self.job.workers))
+            at_once = self._ramped
         else:
             self.warm_s = start_s
         if self.job.arrivals.ramp_s:
@@ -79,10 +81,6 @@ class ClosedLoop(Driver):
             return
         for _ in range(at_once):
             self._ramp_up()
-
-    def _ramped(self) -> int:
-        assert self.job.arrivals.concurrency is not None
-        return max(RAMP_LEAST, int(self.job.arrivals.concurrency * RAMP_SHARE))
 
     def _climb(self, start_s: float, sent: int) -> None:
         """Add the streams that are due by now, evenly over `ramp_s`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,3 +20,17 @@ class Progress:
     done: int
     """Requests that completed so far, warm-up included."""
     failed: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def to_all(*listeners: OnProgress | None) -> OnProgress:
+    """One who tells all of them, in this order."""
+    told = [listener for listener in listeners if listener is not None]
+
+    def tell(progress: Progress) -> None:
+        for listener in told:
+            listener(progress)
+
+    return tell

@@ -7,7 +7,7 @@ time at the limit of power are counters there, so that nothing between two readi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from headrace.loadgen.progress import Progress
@@ -51,7 +51,6 @@ def gpu_use(readings: Sequence[GpuState]) -> list[GpuUse]:
 
 def _use(readings: Sequence[GpuState]) -> GpuUse:
     last = readings[-1]
-    clocks = [reading.clock_mhz for reading in readings if reading.clock_mhz is not None]
     return GpuUse(
         node=last.node,
         index=last.index,
@@ -60,7 +59,7 @@ def _use(readings: Sequence[GpuState]) -> GpuUse:
         power_w=_rate([(reading.read_s, reading.energy_j) for reading in readings]),
         power_limit_w=last.power_limit_w,
         power_limited=_rate([(reading.read_s, reading.power_limited_s) for reading in readings]),
-        clock_mhz=fmean(clocks) if clocks else None,
+        clock_mhz=_mean(reading.clock_mhz for reading in readings),
         clock_max_mhz=last.clock_max_mhz,
     )
 
@@ -74,18 +73,24 @@ def _rate(counted: Sequence[tuple[float, float | None]]) -> float | None:
     return (last - first) / (last_s - first_s)
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
 def in_words(gpus: Sequence[GpuUse]) -> str:
-    """`98 % busy, 1,507 of 1,980 MHz, 693 of 700 W, held down by that limit 96 % of the time`."""
+    """`98 % busy, 1,507 of 1,980 MHz, 693 of 700 W, held down by the limit of power ...`."""
     said = [f"{fmean(gpu.busy_percent for gpu in gpus):.0f} % busy"]
-    clocks = [g.clock_mhz for g in gpus if g.clock_mhz is not None]
-    powers = [g.power_w for g in gpus if g.power_w is not None]
-    limited = [g.power_limited for g in gpus if g.power_limited is not None]
-    if clocks:
-        said.append(f"{fmean(clocks):,.0f}{_of(gpus[0].clock_max_mhz)} MHz")
-    if powers:
-        said.append(f"{fmean(powers):,.0f}{_of(gpus[0].power_limit_w)} W")
-    if limited:
-        said.append(f"held down by the limit of power {100 * fmean(limited):.0f} % of the time")
+    clock_mhz = _mean(gpu.clock_mhz for gpu in gpus)
+    power_w = _mean(gpu.power_w for gpu in gpus)
+    limited = _mean(gpu.power_limited for gpu in gpus)
+    if clock_mhz is not None:
+        said.append(f"{clock_mhz:,.0f}{_of(gpus[0].clock_max_mhz)} MHz")
+    if power_w is not None:
+        said.append(f"{power_w:,.0f}{_of(gpus[0].power_limit_w)} W")
+    if limited is not None:
+        said.append(f"held down by the limit of power {100 * limited:.0f} % of the time")
     return ", ".join(said)
 
 
@@ -95,8 +100,7 @@ def _of(most: float | None) -> str:
 
 def joules_per_token(summary: Summary) -> float | None:
     """Energy of all GPUs for a token, input or output; None where it was not measured."""
-    powers = [gpu.power_w for gpu in summary.gpus]
-    known = [power for power in powers if power is not None]
-    if not known or len(known) < len(powers) or not summary.throughput.total_tok_s:
+    powers = [gpu.power_w for gpu in summary.gpus if gpu.power_w is not None]
+    if not powers or len(powers) < len(summary.gpus) or not summary.throughput.total_tok_s:
         return None
-    return sum(known) / summary.throughput.total_tok_s
+    return sum(powers) / summary.throughput.total_tok_s

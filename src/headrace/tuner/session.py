@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from headrace.files import replace_file
-from headrace.loadgen.progress import Progress
+from headrace.loadgen.progress import OnProgress, to_all
 from headrace.loadgen.run import run_bench
 from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
@@ -89,7 +89,7 @@ def measure(
     *,
     processes: int = 1,
     seed: int = 0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     counters: Callable[[Counters], None] | None = None,
 ) -> Summary:
@@ -102,12 +102,7 @@ def measure(
     spec = bench_spec(plan, at.urls, duration_s, None)
     spec = spec.model_copy(update={"processes": processes, "seed": seed})
     gpus = GpuWatch(at.deployment)
-
-    def seen(now: Progress) -> None:
-        gpus.seen(now)
-        if progress is not None:
-            progress(now)
-
+    seen = to_all(gpus.seen, progress)
     with Counters(at.replica_urls, folder / "engine.jsonl") as watch, gpus:
         if counters is not None:
             counters(watch)

@@ -51,25 +51,17 @@ class Setup:
 
     def predictions(self, constants: Constants) -> dict[str, float]:
         """Total tok/s of every option by these constants, by key."""
-        judges: dict[tuple[str, ...], Evaluator] = {}
+        judges: dict[str, Evaluator] = {}
         found = {}
         for key, option in self.by_key().items():
-            fleet, around = option.fleet, _around(option.fleet)
+            fleet = option.fleet
+            around = fleet.model_dump_json(exclude={"engine": {"args"}})
             if around not in judges:
                 judges[around] = Evaluator(fleet, self.facts[fleet.model], self.gpu, constants)
             verdict = judges[around].judge(option.config)
             judged = verdict if isinstance(verdict, Candidate) else verdict.candidate
             found[key] = judged.total_tok_s if judged else option.predicted_tok_s
         return found
-
-
-def _around(fleet: Fleet) -> tuple[str, ...]:
-    """What a configuration's prediction depends on beside its levers: a baseline has its own."""
-    return (
-        fleet.model,
-        fleet.workload.model_dump_json(),
-        *map(str, sorted(fleet.engine.env.items())),
-    )
 
 
 def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
@@ -88,18 +80,18 @@ def prepare(fleet: Fleet, wanted: Wanted, planner: Planner) -> Setup:
 
     other = [n for n in LOAD if base and getattr(base.workload, n) != getattr(fleet.workload, n)]
 
-    def load(of: Fleet) -> dict[str, Any]:
-        return {name: getattr(of.workload, name) for name in other}
+    def beside(of: Fleet) -> dict[str, Any]:
+        load = {name: getattr(of.workload, name) for name in other}
+        return load | ({"checkpoint": of.model} if several else {})
 
     def chosen(of: Fleet) -> Option:
         plan = planner(of)
-        named = load(of) | ({"checkpoint": plan.fleet.model} if several else {})
-        named |= {name: of.engine.args.get(name) for name in unknown}
+        named = beside(plan.fleet) | {name: of.engine.args.get(name) for name in unknown}
         return option_of(plan, load_model(plan.fleet.model), gpu, named)
 
     constants = current_constants()
     forms = [Checkpoint(model, load_model(model)) for model in models]
-    space = options(fleet, forms, gpu, constants, wanted.extra, several, load(fleet))
+    space = options(fleet, forms, gpu, constants, wanted.extra, beside)
     begin = {name: values[0] for name, values in wanted.extra.items()}
     first = [chosen(_with_args(fleet, begin))]
     if base is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,12 +60,11 @@ def options(
     gpu: Gpu,
     constants: Constants,
     extra: Mapping[str, Sequence[Any]],
-    name_checkpoint: bool,
-    load: Mapping[str, Any],
+    beside: Callable[[Fleet], dict[str, Any]],
 ) -> list[Option]:
     """Every configuration that runs and is predicted to keep the goals, the best predicted first.
 
-    `load` is what they all are measured with and a baseline is not, kept among their levers.
+    `beside` names a fleet's levers that are no options of vLLM.
     `extra` are options of vLLM and their values. Of those that the performance model does not know
     the prediction is the same for each value.
     Raises InfeasibleError when nothing runs.
@@ -73,9 +72,10 @@ def options(
     found: list[Option] = []
     version = fleet.engine.version
     for checkpoint, chosen in itertools.product(checkpoints, _combinations(extra)):
-        named = {**load, **({"checkpoint": checkpoint.model} if name_checkpoint else {})}
+        of = _with(fleet, checkpoint, chosen)
+        named = beside(of)
         named |= {n: value for n, value in chosen.items() if not is_lever(n, value, version)}
-        evaluator = Evaluator(_with(fleet, checkpoint, chosen), checkpoint.facts, gpu, constants)
+        evaluator = Evaluator(of, checkpoint.facts, gpu, constants)
         found += [_option(evaluator, candidate, named) for candidate in _candidates(evaluator)]
     if not found:
         raise InfeasibleError(
