@@ -121,6 +121,23 @@ def test_a_dead_replica_that_is_the_least_busy_one_is_left_out(run_dir: Path):
     assert {(g.status, g.whole) for g in got} == {(200, True)}
 
 
+def test_half_a_fleet_that_dies_at_once_costs_no_new_request(run_dir: Path):
+    """A lost node: more dead replicas, the least busy of all, than a request is asked elsewhere.
+
+    SIGSTOP the agent so that nobody but Envoy can notice the deaths.
+    """
+    fleet, deployment = serving(run_dir, 8, "--chunks", "5", "--gap-s", "0.1")
+    with fleet:
+        os.kill(deployment.agent_pid, signal.SIGSTOP)
+        try:
+            for victim in deployment.replicas[:4]:
+                killed(victim.pid)
+            got = [g for _ in range(6) for g in together(gateway_url(deployment), 8)]
+        finally:
+            os.kill(deployment.agent_pid, signal.SIGCONT)
+    assert Counter((g.status, g.whole) for g in got) == {(200, True): 48}
+
+
 def test_more_than_a_thousand_streams_at_once(run_dir: Path):
     """Envoy and the server must raise the usual soft limit of 1,024 open files."""
     with soft_file_limit(1024):

@@ -40,12 +40,7 @@ def replicas_cluster(
         },
         "circuit_breakers": {"thresholds": [_limits(spec.in_flight_per_replica)]},
         "health_checks": [_health_check()],
-        "outlier_detection": {
-            "consecutive_5xx": 3,
-            "interval": "1s",
-            "base_ejection_time": "5s",
-            "max_ejection_percent": 50,
-        },
+        "outlier_detection": _put_aside(),
         **_balancing(policy, replicas),
     }
 
@@ -84,6 +79,23 @@ def _health_check() -> dict[str, Any]:
     }
 
 
+def _put_aside() -> dict[str, Any]:
+    """One refused connection is enough: nothing listens there, and no other request need learn it.
+
+    A dead replica is the least busy one until then. A connection that breaks later, as idle ones
+    do, is no such failure. All may be put aside: then all are asked again (`_balancing`).
+    """
+    return {
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 1,
+        "enforcing_local_origin_success_rate": 0,
+        "consecutive_5xx": 3,
+        "interval": "1s",
+        "base_ejection_time": "5s",
+        "max_ejection_percent": 100,
+    }
+
+
 def _balancing(policy: str, replicas: int) -> dict[str, Any]:
     """The load-balancing part of the cluster.
 
@@ -93,9 +105,10 @@ def _balancing(policy: str, replicas: int) -> dict[str, Any]:
     made to ask another one again. affinity: requests with the same `x-session-id` (or prompt
     prefix) go to the same replica while it is there and not overloaded; one without goes to a
     random replica. The endpoint file names what is hashed: the replica's id. Changes of health
-    reach the worker threads at once, not merged over a second.
+    reach the worker threads at once, not merged over a second. Dead replicas are asked only when
+    none is well; Envoy's own limit is half of them.
     """
-    common: dict[str, Any] = {"update_merge_window": "0s"}
+    common: dict[str, Any] = {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 1}}
     if policy == "round-robin":
         return {"lb_policy": "ROUND_ROBIN", "common_lb_config": common}
     if policy == "least-request":

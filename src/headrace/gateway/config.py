@@ -25,7 +25,8 @@ STREAM_IDLE_TIMEOUT_S = 3600
 does not stream, says nothing for minutes."""
 CONNECTION_IDLE_TIMEOUT_S = 300
 MAX_CONNECTIONS = 60_000
-RETRIES = 2
+RETRIES = (2, 4)
+"""The fewest and the most."""
 
 _MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network."
@@ -180,9 +181,10 @@ def _manager(config: GatewayConfig) -> dict[str, Any]:
 def _routes(config: GatewayConfig) -> dict[str, Any]:
     """Everything goes to the replicas, and each answer names the one that gave it."""
     named = {"key": REPLICA_HEADER, "value": f"%UPSTREAM_METADATA({METADATA}:replica)%"}
-    routes = [{"match": {"prefix": "/"}, "route": _route(config.policy)}]
+    route = _route(config.policy, config.replicas)
+    routes = [{"match": {"prefix": "/"}, "route": route}]
     if config.keys is not None:
-        health = {"match": {"path": "/health"}, "route": _route(config.policy)}
+        health = {"match": {"path": "/health"}, "route": route}
         routes.insert(0, health | {"typed_per_filter_config": filters.WITHOUT_KEY})
     return {
         "name": "openai",
@@ -193,19 +195,29 @@ def _routes(config: GatewayConfig) -> dict[str, Any]:
     }
 
 
-def _route(policy: RoutingPolicy) -> dict[str, Any]:
+def _retries(replicas: int) -> int:
+    """How often a request is asked elsewhere.
+
+    Of a lost node's replicas it may meet several before they are put aside, and half of the fleet
+    may be lost with one node of two. But one that kills its replica must not take the fleet along.
+    """
+    fewest, most = RETRIES
+    return min(max(fewest, replicas // 2), most)
+
+
+def _route(policy: RoutingPolicy, replicas: int) -> dict[str, Any]:
     """No time limit; another replica is tried only while nothing of an answer has been seen.
 
-    A request that a dying replica took (`reset`) is asked again elsewhere, twice at most: one that
-    kills its replica must not take the fleet along.
+    A request that a dying replica took (`reset`) is asked again elsewhere too. The pauses between
+    leave time to put aside replicas that refuse connections.
     """
     route: dict[str, Any] = {
         "cluster": CLUSTER,
         "timeout": "0s",
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset",
-            "num_retries": RETRIES,
-            "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
+            "num_retries": _retries(replicas),
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.25s"},
             "retry_host_predicate": [
                 {
                     "name": "envoy.retry_host_predicates.previous_hosts",
