@@ -5,8 +5,8 @@
 A sitting is what `sitting.py` left: one machine, one go. Within it every configuration is compared
 with `published` by throughput per GPU, best load against best load of the same input and output
 length and the same model; what a client that sends several requests together reaches (`refill`) is
-a row of its own, beside the best of the baseline with any client. A best load with less than half
-as many requests in flight stands beside none. Several loads of one shape are repetitions, of which
+a row of its own, beside the best of the baseline with any client. A best load with half or less
+of the requests in flight stands beside none. Several loads of one shape are repetitions, of which
 the median counts. Weights near zero and of realistic size are not compared with each other. The
 trials of `headrace tune` count as loads, its baseline as `published`. Loads that were not valid are
 listed, not used.
@@ -31,6 +31,8 @@ from headrace.planner.plan import Plan
 
 HERE = Path(__file__).parent
 BASELINE = "published"
+ONE_SERVERS = "command.json"
+"""`one_server.py` leaves it: one server with a data-parallel rank per GPU."""
 Shape = tuple[int, int, int, int, bool]
 """Input tokens, output tokens, requests in flight, how many follow at a time, past the gateway."""
 
@@ -128,6 +130,7 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
         "concurrency": concurrency,
         "refill": refill,
         "direct": direct,
+        "one_server": (first.folder.parent / ONE_SERVERS).exists(),
         "total_tok_s": middle,
         "total_tok_s_per_gpu": middle / gpus,
         "repetitions": len(rates),
@@ -157,7 +160,7 @@ def _comparisons(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
         published = [point for point in points if _is_baseline(point, group[0], together)]
         if configuration != BASELINE and published:
             baseline, tuned = max(published, key=_per_gpu), max(group, key=_per_gpu)
-            if 2 * _in_flight_per_gpu(tuned) >= _in_flight_per_gpu(baseline):
+            if 2 * _in_flight_per_gpu(tuned) > _in_flight_per_gpu(baseline):
                 found.append(_comparison(baseline, tuned))
     return found
 

@@ -2,19 +2,22 @@
 
     python benchmarks/gpu/scaling.py        # docs/images/scaling.svg, and a table for docs/gpu.md
 
-Reads `comparison.json`. A point is a load of several independent replicas; what it is measured by
-is the same flags on one GPU of the same sitting, with the same requests in flight per GPU,
-following each other alike. The published points are nodes of eight B200, by one node's throughput.
+Reads `comparison.json`. A point is a load of several independent replicas, or of one server with
+as many data-parallel ranks; what it is measured by is the same flags on one GPU of the same sitting
+(the mean, where several GPUs were measured so), with the same requests in flight per GPU, following
+each other alike. The published points are nodes of eight B200, by one node's throughput.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import orjson
@@ -25,10 +28,13 @@ HERE = Path(__file__).parent
 CHART = HERE.parents[1] / "docs/images/scaling.svg"
 GPUS_PER_NODE = 8
 LABEL = "Throughput of several GPUs over that of one times their number"
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 820, 340, 60, 320, 20, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 340, 60, 470, 20, 50
 LOWEST, HIGHEST = 0.85, 1.05
 MOST_GPUS = 96
-COLOURS = ("#8b949e", "#0969da", "#1a7f37", "#bc4c00", "#8250df", "#bf3989")
+COLOURS = (
+    *("#8b949e", "#0969da", "#1a7f37", "#bc4c00", "#8250df"),
+    *("#bf3989", "#b08800", "#0598bc", "#cf222e", "#57606a"),
+)
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d0d7de}polyline{stroke-width:2}"
     "@media(prefers-color-scheme:dark){text{fill:#adbac7}.grid{stroke:#444c56}}"
@@ -57,12 +63,13 @@ def lines(points: Iterable[dict[str, Any]]) -> list[Line]:
             {nodes * GPUS_PER_NODE: tok_s for nodes, tok_s in PUBLISHED.items()},
         )
     ]
+    measured: defaultdict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for point in points:
-        single = next((one for one in points if _is_one_of(one, point)), None)
-        if point["gpus"] > 1 and single is not None:
-            tok_s = {1: single["total_tok_s"], point["gpus"]: point["total_tok_s"]}
-            found.append(Line(_name(point), tok_s))
-    return found
+        singles = [one["total_tok_s"] for one in points if _is_one_of(one, point)]
+        if point["gpus"] > 1 and singles:
+            tok_s = {1: fmean(singles), point["gpus"]: point["total_tok_s"]}
+            measured[_sitting(point), _name(point)] |= tok_s
+    return found + [Line(name, tok_s) for (_, name), tok_s in measured.items()]
 
 
 def _is_one_of(one: dict[str, Any], several: dict[str, Any]) -> bool:
@@ -92,8 +99,15 @@ def _sitting(point: dict[str, Any]) -> str:
 def _name(point: dict[str, Any]) -> str:
     each = point["refill"] // point["gpus"]
     follow = "one by one" if point["refill"] == 1 else f"{each} at a time each"
+    weights = "" if _near_zero(point) else ", realistic weights"
     gateway = "no gateway" if point["direct"] else "behind Envoy"
-    return f"{point['gpus']} x {point['gpu']}, {follow}, {gateway}"
+    way = "one data-parallel server" if point["one_server"] else gateway
+    return f"{point['gpu']}{weights}, {follow}, {way}"
+
+
+def _near_zero(point: dict[str, Any]) -> bool:
+    """The dummy loader's; older records call them random."""
+    return str(point["stand_ins"].get("weights")) in {"random", "random, near zero"}
 
 
 def chart(drawn: Sequence[Line]) -> str:

@@ -140,26 +140,37 @@ def test_scaling_is_measured_by_one_gpu_of_the_same_sitting_under_the_same_load(
         "concurrency": 256,
         "refill": 3,
         "direct": False,
+        "one_server": False,
+        "stand_ins": {"weights": "random, near zero"},
         "total_tok_s": 1000.0,
         "records": ["results/a/single/load"],
     }
+    again = {**one, "total_tok_s": 980.0, "records": ["results/a/single-again/load"]}
     flags = {"max_num_seqs": 512}
     four = {**one, "gpus": 4, "flags": flags, "concurrency": 1024, "refill": 12, "direct": True}
     four |= {"total_tok_s": 3900.0, "records": ["results/a/replicas-4/load"]}
+    two = {**four, "gpus": 2, "concurrency": 512, "refill": 6, "total_tok_s": 1980.0}
+    server = {**two, "one_server": True, "direct": False, "total_tok_s": 1881.0}
     others = [
         {**four, "concurrency": 512},
         {**four, "records": ["results/b/replicas-4/load"]},
         {**four, "flags": {"max_num_seqs": 256}},
     ]
-    (tmp_path / "comparison.json").write_text(json.dumps({"points": [one, four, *others]}))
+    (tmp_path / "comparison.json").write_text(
+        json.dumps({"points": [one, again, two, four, server, *others]})
+    )
     picture = tmp_path / "scaling.svg"
     said = run("scaling.py", tmp_path / "comparison.json", "-o", picture)
     measured = [line for line in said.splitlines() if "H200" in line]
-    assert measured == ["| 4 x H200, 3 at a time each, no gateway | 4 | 3,900 | 97.5% |"]
+    assert measured == [
+        "| H200, 3 at a time each, no gateway | 2 | 1,980 | 100.0% |",
+        "| H200, 3 at a time each, no gateway | 4 | 3,900 | 98.5% |",
+        "| H200, 3 at a time each, one data-parallel server | 2 | 1,881 | 95.0% |",
+    ]
     assert "| published: B200, nodes of 8 | 96 | 1,103,941 | 96.5% |" in said
     drawn = picture.read_text()
-    assert drawn.count("<polyline") == 2
-    assert "4 x H200, 3 at a time each, no gateway" in drawn
+    assert drawn.count("<polyline") == 3
+    assert "H200, 3 at a time each, no gateway" in drawn
 
 
 def test_a_point_says_how_busy_its_own_gpus_were(tmp_path: Path):

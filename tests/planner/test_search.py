@@ -60,7 +60,7 @@ def test_a_plan_says_that_the_host_beside_its_gpu_was_not_measured() -> None:
         return [line for line in plan(**changes).chosen.why if "hosts beside Hopper" in line]
 
     (line,) = says(hardware__gpu="B200", workload__concurrency=64)
-    assert "115 ms to launch one" in line
+    assert "114 ms to launch one" in line
     assert says(workload__concurrency=64) == []
     assert says(hardware__gpu="B200", workload__concurrency=64, hardware__host_time=0.1) == []
 

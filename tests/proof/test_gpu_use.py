@@ -47,6 +47,12 @@ def test_counters_are_means_over_the_window_and_a_repeated_reading_counts_once()
     )
 
 
+def test_no_more_than_all_of_the_time_is_held_down() -> None:
+    """The driver counts by its own clock."""
+    first, last = reading(5, power_limited_s=50), reading(10, power_limited_s=55.001)
+    assert gpu_use([first, last])[0].power_limited == 1
+
+
 def test_each_gpu_of_each_machine_is_its_own() -> None:
     seen = [reading(s, node=n, index=i) for s in (5, 10) for n in ("a", "b") for i in (0, 1)]
     assert [(use.node, use.index) for use in gpu_use(seen)] == [

@@ -92,8 +92,8 @@ class Calibration(BaseModel):
     draft_launch_s: float = Field(0.0, ge=0)
     """What a drafted token costs before any kernel runs."""
     zeros: bool = False
-    """Whether its rows had vLLM's dummy weights, which FP8 rounds to zeros: GPUs multiply those
-    faster, so that a checkpoint will be slower than fitted."""
+    """Whether rows had vLLM's dummy weights, which FP8 rounds to zeros: GPUs multiply those
+    faster, so that a checkpoint is slower."""
     real_gemm: float = Field(1.0, ge=1)
     """Time of the GEMMs with weights of realistic size over that with `zeros`: bits that change
     cost power, and a GPU at its limit of power lowers its clock."""

@@ -58,7 +58,7 @@ def _use(readings: Sequence[GpuState]) -> GpuUse:
         busy_percent=fmean(reading.busy_percent for reading in readings),
         power_w=_rate([(reading.read_s, reading.energy_j) for reading in readings]),
         power_limit_w=last.power_limit_w,
-        power_limited=_rate([(reading.read_s, reading.power_limited_s) for reading in readings]),
+        power_limited=_share([(reading.read_s, reading.power_limited_s) for reading in readings]),
         clock_mhz=_mean(reading.clock_mhz for reading in readings),
         clock_max_mhz=last.clock_max_mhz,
     )
@@ -71,6 +71,12 @@ def _rate(counted: Sequence[tuple[float, float | None]]) -> float | None:
         return None
     (first_s, first), (last_s, last) = known[0], known[-1]
     return (last - first) / (last_s - first_s)
+
+
+def _share(counted: Sequence[tuple[float, float | None]]) -> float | None:
+    """The same of seconds; the driver's clock and ours differ by a hair."""
+    rate = _rate(counted)
+    return None if rate is None else min(rate, 1.0)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
