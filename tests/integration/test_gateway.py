@@ -36,6 +36,16 @@ def gateway_url(deployment: Deployment) -> str:
     return deployment.gateway.url
 
 
+@contextmanager
+def stopped_agent(deployment: Deployment) -> Iterator[None]:
+    """Nobody but Envoy can notice a death meanwhile."""
+    os.kill(deployment.agent_pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(deployment.agent_pid, signal.SIGCONT)
+
+
 def test_an_answer_names_its_replica_and_keeps_the_engines_headers(run_dir: Path):
     fleet, deployment = serving(run_dir, 2)
     with fleet:
@@ -91,50 +101,32 @@ def test_a_killed_replica_costs_no_new_request(run_dir: Path):
 
 
 def test_a_dead_backend_in_the_endpoints_is_retried_elsewhere(run_dir: Path):
-    """SIGSTOP the agent so that nobody but Envoy can notice the death."""
     fleet, deployment = serving(run_dir, 2, policy="round-robin")
     with fleet:
         victim = deployment.replicas[0]
         assert victim.pid is not None
-        os.kill(deployment.agent_pid, signal.SIGSTOP)
-        try:
+        with stopped_agent(deployment):
             os.kill(victim.pid, signal.SIGKILL)
             got = together(gateway_url(deployment), 20)
-        finally:
-            os.kill(deployment.agent_pid, signal.SIGCONT)
     assert Counter(g.replica for g in got) == {"r1": 20}
 
 
 def test_a_dead_replica_that_is_the_least_busy_one_is_left_out(run_dir: Path):
-    """The first request that meets it is asked elsewhere, though all others are busier.
-
-    SIGSTOP the agent so that nobody but Envoy can notice the death.
-    """
+    """The first request that meets it is asked elsewhere, though all others are busier."""
     fleet, deployment = serving(run_dir, 3, "--chunks", "5", "--gap-s", "0.1")
-    with fleet:
-        os.kill(deployment.agent_pid, signal.SIGSTOP)
-        try:
-            killed(deployment.replicas[0].pid)
-            got = [g for _ in range(3) for g in together(gateway_url(deployment), 4)]
-        finally:
-            os.kill(deployment.agent_pid, signal.SIGCONT)
+    with fleet, stopped_agent(deployment):
+        killed(deployment.replicas[0].pid)
+        got = [g for _ in range(3) for g in together(gateway_url(deployment), 4)]
     assert {(g.status, g.whole) for g in got} == {(200, True)}
 
 
 def test_half_a_fleet_that_dies_at_once_costs_no_new_request(run_dir: Path):
-    """A lost node: more dead replicas, the least busy of all, than a request is asked elsewhere.
-
-    SIGSTOP the agent so that nobody but Envoy can notice the deaths.
-    """
+    """A lost node's replicas are the least busy ones."""
     fleet, deployment = serving(run_dir, 8, "--chunks", "5", "--gap-s", "0.1")
-    with fleet:
-        os.kill(deployment.agent_pid, signal.SIGSTOP)
-        try:
-            for victim in deployment.replicas[:4]:
-                killed(victim.pid)
-            got = [g for _ in range(6) for g in together(gateway_url(deployment), 8)]
-        finally:
-            os.kill(deployment.agent_pid, signal.SIGCONT)
+    with fleet, stopped_agent(deployment):
+        for victim in deployment.replicas[:4]:
+            killed(victim.pid)
+        got = [g for _ in range(6) for g in together(gateway_url(deployment), 8)]
     assert Counter((g.status, g.whole) for g in got) == {(200, True): 48}
 
 
