@@ -25,6 +25,7 @@ from headrace.errors import InputError
 from headrace.perf.constants import Constants, load_constants
 from headrace.perf.fit import fit
 from headrace.perf.gemm import Floats
+from headrace.perf.refill import Refill
 from headrace.validation.predict import Case
 from headrace.validation.runs import case_of_run
 
@@ -84,7 +85,9 @@ def loads(constants: Constants, *, one_server: bool = False) -> Iterator[Case]:
             continue
         host_time = HOSTS.get(folder.parts[-3], 1.0) if case.facts.linear_attention else 1.0
         gpu = replace(case.gpu, host_time=host_time)
-        yield replace(case, id="/".join(folder.parts[-3:]), gpu=gpu)
+        # a load past the gateway has the fleet file of one through it
+        refill = Refill(case.refill.size) if folder.name.endswith("-direct") else case.refill
+        yield replace(case, id="/".join(folder.parts[-3:]), gpu=gpu, refill=refill)
 
 
 def measured_cases(constants: Constants) -> list[Case]:

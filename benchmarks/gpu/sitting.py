@@ -360,7 +360,7 @@ class _Configuration:
 
     def _load(self, at: Served, load: dict[str, Any]) -> None:
         if load.get("direct"):
-            at = replace(at, urls=at.replica_urls)
+            at = replace(at, urls=at.replica_urls, plan=_without_gateway(at.plan))
         asked = {key: load[key] for key in SHAPE if key in load}
         workload = at.plan.fleet.workload.model_copy(update={"refill": 1, **asked})
         plan = plan_of_load(at.plan, workload, plan_for)
@@ -412,6 +412,11 @@ class _Configuration:
             f"{summary.requests.completed} completed, {summary.requests.failed} failed, "
             f"{'valid' if summary.valid else summary.invalid_reasons}"
         )
+
+
+def _without_gateway(plan: Plan) -> Plan:
+    gateway = plan.fleet.gateway.model_copy(update={"policy": "none"})
+    return plan.model_copy(update={"fleet": plan.fleet.model_copy(update={"gateway": gateway})})
 
 
 def _load_name(load: dict[str, Any]) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
+from headrace.perf.refill import Refill
 from headrace.perf.step import StepBatch, StepModel
 
 
@@ -78,6 +79,10 @@ class Load:
         return 0.0
 
 
+ALONE = Refill()
+"""Each that ends is followed at once."""
+
+
 @dataclass(frozen=True)
 class SteadyState:
     """One replica under a held concurrency."""
@@ -123,12 +128,12 @@ def steady_state(
     running: int,
     batched_tokens: int,
     steps_ahead: int = 0,
-    refill: int = 1,
+    refill: Refill = ALONE,
 ) -> SteadyState:
     """Solve for one replica. `running` caps the sequences in the batch; the rest wait.
 
-    `steps_ahead` are put together before a request comes, beside the one under way. `refill`
-    requests, few of all, take the place of finished ones at a time: the first of them waits for
+    `steps_ahead` are put together before a request comes, beside the one under way. A `refill`,
+    few requests of all, takes the place of finished ones at a time: the first of them waits for
     the others outside, and their prompts share a step.
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
@@ -138,22 +143,24 @@ def steady_state(
     the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     While it decodes, a request meets the prompts of the others and not its own.
     """
-    if concurrency - refill >= running:
-        refill = 1  # those who wait for a slot take the place of each that ends
-    concurrency = max(1.0, concurrency - (refill - 1) / 2)
-    slots = _slots(load, concurrency, running, batched_tokens, steps_ahead, refill)
+    if concurrency - refill.size >= running:
+        refill = ALONE  # those who wait for a slot take the place of each that ends
+    concurrency = max(1.0, concurrency - (refill.size - 1) / 2)
+    slots = _slots(load, concurrency, running, batched_tokens, steps_ahead, refill.size)
     steps, started = slots.steps, slots.decoding / slots.steps
-    idle, mixed, share = _steps(model, load, slots.decoding, started, batched_tokens, refill)
+    found = _steps(model, load, slots.decoding, started, batched_tokens, refill)
+    idle, mixed, share = found.idle, found.mixed, found.share
     mean_s = share * mixed.step_s + (1 - share) * idle.step_s
     request_s = started / mean_s
     slot_s = slots.queued / request_s
-    seen = share * (1 - min(1.0, refill / max(1.0, slots.admitted)))
+    seen = share * (1 - min(1.0, refill.size / max(1.0, slots.admitted)))
     tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
     tpot_s /= max(1, load.output_tokens - 1)
     if slots.utilization < 1:
         queued_steps = slots.utilization / 2 / (1 - slots.utilization) * (1 + load.prompt_variation)
         queue_s = slot_s + queued_steps * mixed.step_s
-        ttft_s = queue_s + slots.waiting_steps * mean_s + slots.prefill_steps * mixed.step_s
+        prefill_s = found.own_s + (slots.prefill_steps - 1) * mixed.step_s
+        ttft_s = queue_s + _waiting_s(found, slots.waiting_steps, started, refill) + prefill_s
     else:
         ttft_s = concurrency / request_s - steps * mean_s
         queue_s = max(0.0, ttft_s - slots.prefill_steps * mixed.step_s)
@@ -189,7 +196,7 @@ class _Slots:
     decoding: float
     utilization: float
     """Of what decoding leaves of the token budget."""
-    waiting_steps: float
+    waiting_steps: int
     """From a request's arrival until a step is put together for it, where a slot is free."""
     prefill_steps: float
     steps: float
@@ -207,7 +214,7 @@ def _slots(
     steps = max(load.decode_steps, 1e-9)
     prompt = load.computed_input_tokens
     admitted = min(concurrency, running)
-    waiting_steps = 1.0 + steps_ahead if concurrency <= running else 0.0
+    waiting_steps = 1 + steps_ahead if concurrency <= running else 0
     last = [math.ceil(n * prompt / batched_tokens) for n in range(1, refill + 1)]
     prefill_steps = sum(last) / refill
     decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
@@ -229,34 +236,69 @@ class _Step:
     parts: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Steps:
+    idle: _Step
+    """Without a prompt."""
+    mixed: _Step
+    share: float
+    """Of steps that have a prompt."""
+    own_s: float
+    """The step with a request's own prompt: those with several are the step of more requests."""
+
+
 def _steps(
     model: StepModel,
     load: Load,
     decoding: float,
     started: float,
     batched_tokens: int,
-    refill: int,
-) -> tuple[_Step, _Step, float]:
-    """The step without a prompt, the one with, and how often the latter comes."""
-    prompt = refill * load.computed_input_tokens
+    refill: Refill,
+) -> _Steps:
+    prompt = refill.size * load.computed_input_tokens
     room = max(1.0, batched_tokens - decoding * (1 + load.mtp_depth))
     # who follow one by one fill up what a longer prompt leaves of its last step
-    chunks = prompt / room if refill == 1 else math.ceil(prompt / room)
+    chunks = prompt / room if refill.size == 1 else math.ceil(prompt / room)
     ended = started * max(1.0, chunks)
-    share = max(1e-9, 1 - _refills(0, ended, refill))
-    share = max(share, min(1.0, started * load.computed_input_tokens / room))
+    some = max(1e-9, 1 - refill.chance(0, ended))
+    share = max(some, min(1.0, started * load.computed_input_tokens / room))
     tokens = started * load.computed_input_tokens / share
 
+    @cache
     def step(tokens: float) -> _Step:
         parts = model.parts(load.batch(decoding, tokens))
         return _Step(sum(parts.values()), parts)
 
-    mixed = step(tokens)
-    if refill > 1 and prompt > room:
+    if refill.size > 1 and prompt > room:
         mixed = _by_chunks(step, prompt, room, tokens)
     elif prompt < tokens:
-        mixed = _by_prompts(step, prompt, tokens, ended, refill)
-    return step(0.0), mixed, share
+        one, two = (refill.chance(count, ended) / some for count in (1, 2))
+        mixed = _by_prompts(step, prompt, tokens, one, two)
+        own_s = _own_s(step, prompt, room, ended, refill)
+        return _Steps(step(0.0), mixed, share, own_s)
+    else:
+        mixed = step(tokens)
+    return _Steps(step(0.0), mixed, share, mixed.step_s)
+
+
+def _own_s(
+    step: Callable[[float], _Step], prompts: float, room: float, ended: float, refill: Refill
+) -> float:
+    """The step that a request's prompt is in, by what came with it or happens to be there too."""
+    if refill.dealt_over > 1:
+        return step(min((1 + refill.beside) * prompts / refill.size, room)).step_s
+    one, two, mean = refill.around_one(ended)
+    return _by_prompts(step, prompts, min(mean * prompts, room), one, two).step_s
+
+
+def _waiting_s(found: _Steps, waiting_steps: int, started: float, refill: Refill) -> float:
+    """The steps before the one that is put together for a request."""
+    if refill.size == 1 or refill.dealt_over > 1:
+        mixed = waiting_steps * found.share
+    else:
+        mixed = sum(refill.due_before(n, started) for n in range(1, waiting_steps + 1))
+    longer_s = found.mixed.step_s - found.idle.step_s
+    return waiting_steps * found.idle.step_s + mixed * longer_s
 
 
 def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float, tokens: float) -> _Step:
@@ -277,40 +319,14 @@ def _mean(steps: Sequence[tuple[float, _Step]]) -> _Step:
     return _Step(sum(parts.values()), parts)
 
 
-def _refills(count: int, ended: float, refill: int) -> float:
-    """The probability that a step begins with so many refills, where `ended` requests end in one.
-
-    They end by chance (Poisson). A refill is due at every `refill`-th end, and the last one may
-    be that many ends ago or fewer: so many refills are due after as many ends as make them, and
-    less often after some more or fewer.
-    """
-    if refill == 1:
-        return _poisson(count, ended)  # the same, and a search asks thousands of times
-    first, beyond = max(0, (count - 1) * refill + 1), (count + 1) * refill
-    return sum(
-        (1 - abs(n - count * refill) / refill) * _poisson(n, ended) for n in range(first, beyond)
-    )
-
-
-def _poisson(count: int, mean: float) -> float:
-    """By logarithms: hundreds may end in a step."""
-    return math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) if mean else 0.0**count
-
-
 def _by_prompts(
-    step: Callable[[float], _Step],
-    prompt: float,
-    tokens: float,
-    ended: float,
-    refill: int,
+    step: Callable[[float], _Step], prompt: float, tokens: float, one: float, two: float
 ) -> _Step:
-    """The mean of steps with one refill, two and more: `tokens` of prompts on average.
+    """The mean of steps with one refill (`one` of them), two and more: `tokens` on average.
 
     The time of a step is not linear in its tokens: launches bound a step with one prompt and
     kernels one with several, and CUDA graphs pad each to a size of its own.
     """
-    some = 1 - _refills(0, ended, refill)
-    one, two = (_refills(count, ended, refill) / some for count in (1, 2))
     more = max(1 - one - two, 1e-9)
     rest = max((tokens - (one + 2 * two) * prompt) / more, prompt)
     return _mean([(one, step(prompt)), (two, step(2 * prompt)), (more, step(rest))])

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headrace.perf.refill import Refill
+from headrace.spec.fleet import Fleet
+
 if TYPE_CHECKING:
     from headrace.planner.demand import Floats
+
+
+def refill_of(fleet: Fleet, replicas: int) -> Refill:
+    """How requests of the fleet's load follow each other at one of so many replicas."""
+    together = fleet.workload.refill > 1 and fleet.gateway.policy != "none"
+    return Refill(fleet.workload.refill_of(replicas), replicas if together else 1)
 
 
 def steps_between(arrivals: Floats, started: float) -> Floats:

@@ -15,8 +15,10 @@ from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants
 from headrace.perf.graphs import captured_tokens
 from headrace.perf.memory import MemoryPlan, plan_memory
+from headrace.perf.refill import Refill
 from headrace.perf.steady import Load, SteadyState, steady_state
 from headrace.perf.step import StepModel
+from headrace.planner.arrive import refill_of
 from headrace.planner.demand import Demand, Floats
 from headrace.planner.latency import Latencies, Serving, missed
 from headrace.planner.rules import broken_rule
@@ -200,13 +202,13 @@ class Evaluator:
         concurrency: int,
         running: int,
         replicas: int,
-        refill: int | None = None,
+        refill: Refill | None = None,
     ) -> Serving:
         """The steady state of one of `replicas`, and what its prefix cache finds in it.
 
-        `refill`, of one replica, is used instead of the workload's where it is given.
+        `refill`, of one replica, is used instead of the fleet's where it is given.
         """
-        refill = refill or self.fleet.workload.refill_of(replicas)
+        refill = refill or refill_of(self.fleet, replicas)
         key: tuple[object, ...] = (
             *_kernels(config),
             captured_tokens(config),
@@ -222,7 +224,7 @@ class Evaluator:
         return self._states[key]
 
     def _serving(
-        self, config: EngineConfig, concurrency: int, running: int, replicas: int, refill: int
+        self, config: EngineConfig, concurrency: int, running: int, replicas: int, refill: Refill
     ) -> Serving:
         """Hits make room, and room makes hits: the share that makes itself, by secants."""
         model, tokens = self.step_model(config), config.max_num_batched_tokens

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.models.facts import ModelFacts
 from headrace.perf.config import EngineConfig
+from headrace.perf.refill import Refill
 from headrace.planner.evaluate import Candidate, Evaluator
 from headrace.planner.find import Found
 from headrace.planner.plan import Rejected
@@ -139,7 +140,7 @@ def _refilled(evaluator: Evaluator, chosen: Candidate) -> list[str]:
         return []
     state = (chosen.config, chosen.concurrency, chosen.running, chosen.replicas)
     request_s = {1: chosen.steady.request_s} | {
-        refill: evaluator.serving(*state, refill).steady.request_s
+        refill: evaluator.serving(*state, Refill(refill)).steady.request_s
         for refill in REFILLS
         if refill < chosen.concurrency
     }

@@ -12,7 +12,8 @@ from headrace.perf.calibration import Calibration, Engine
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, Kernels
 from headrace.perf.operators import Operators, count
-from headrace.perf.steady import Load, steady_state
+from headrace.perf.refill import Refill
+from headrace.perf.steady import ALONE, Load, steady_state
 from headrace.perf.step import StepBatch, StepModel
 
 
@@ -62,8 +63,7 @@ class Case:
     replicas: float
     measured: Measured
     at_once: bool = True
-    refill: int = 1
-    """Requests that follow finished ones together at one replica."""
+    refill: Refill = ALONE
     slower: float = 1.0
     """A measured override of the step time (`perf.constants.Override`)."""
 

@@ -15,6 +15,7 @@ from headrace.models.facts import ModelFacts
 from headrace.models.load import load_model
 from headrace.perf.constants import Constants
 from headrace.perf.steady import Load
+from headrace.planner.arrive import refill_of
 from headrace.planner.plan import Plan
 from headrace.validation.predict import Case, Measured
 
@@ -49,7 +50,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
     args = plan.chosen.engine_args
     configured = vllm_args.configured(engine, args, gpu, facts)
     completed = max(1, summary.requests.completed)
-    refill = fleet.workload.refill_of(layout.replicas)
+    refill = refill_of(fleet, layout.replicas)
     latency = summary.latency_ms
     assert latency is not None
     return Case(
@@ -67,7 +68,7 @@ def _case(name: str, plan: Plan, summary: Summary, constants: Constants, facts: 
             acceptance=fleet.workload.acceptance.get("mtp", 0.0) if configured.mtp_depth else 0.0,
             mtp_depth=configured.mtp_depth,
         ),
-        concurrency=summary.concurrency.mean / layout.replicas + (refill - 1) / 2,
+        concurrency=summary.concurrency.mean / layout.replicas + (refill.size - 1) / 2,
         running=plan.chosen.max_running,
         replicas=layout.replicas,
         measured=Measured(latency.tpot.mean, latency.ttft.mean, summary.throughput.total_tok_s),
