@@ -31,6 +31,10 @@ LABEL = "Throughput of several GPUs over that of one times their number"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 340, 60, 470, 20, 50
 LOWEST, HIGHEST = 0.85, 1.05
 MOST_GPUS = 96
+SAME = ("model", "workload", "engine", "flags", "concurrency")
+"""What one GPU and several must have alike to stand in one line, beside the sitting."""
+WEIGHTS = {"": ", a checkpoint's weights", "random, near zero": "", "random": ""}
+"""Older records call the dummy loader's random."""
 COLOURS = (
     *("#8b949e", "#0969da", "#1a7f37", "#bc4c00", "#8250df"),
     *("#bf3989", "#b08800", "#0598bc", "#cf222e", "#57606a"),
@@ -63,23 +67,31 @@ def lines(points: Iterable[dict[str, Any]]) -> list[Line]:
             {nodes * GPUS_PER_NODE: tok_s for nodes, tok_s in PUBLISHED.items()},
         )
     ]
-    measured: defaultdict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    measured: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    named: dict[str, dict[str, Any]] = {}
     for point in points:
-        singles = [one["total_tok_s"] for one in points if _is_one_of(one, point)]
+        singles = [one for one in points if _is_one_of(one, point)]
         if point["gpus"] > 1 and singles:
-            tok_s = {1: fmean(singles), point["gpus"]: point["total_tok_s"]}
-            measured[_sitting(point), _name(point)] |= tok_s
-    return found + [Line(name, tok_s) for (_, name), tok_s in measured.items()]
+            alike = str((_sitting(point), _name(point), *(singles[0][key] for key in SAME)))
+            named.setdefault(alike, point)
+            measured[alike][1] = fmean(one["total_tok_s"] for one in singles)
+            measured[alike][point["gpus"]] = point["total_tok_s"]
+    names = [_name(point) for point in named.values()]
+    for alike, point in named.items():
+        name = _name(point)
+        if names.count(name) > 1:
+            name += f" ({_sitting(point)})"
+        found.append(Line(name, measured[alike]))
+    return found
 
 
 def _is_one_of(one: dict[str, Any], several: dict[str, Any]) -> bool:
     """Whether `one` is what each GPU of `several` does, by itself and in the same sitting."""
     gpus = several["gpus"]
     together = 1 if several["refill"] == 1 else several["refill"] / gpus
-    same = ("model", "workload", "engine")
     return (
         one["gpus"] == 1
-        and all(one[key] == several[key] for key in same)
+        and all(one[key] == several[key] for key in ("model", "workload", "engine"))
         and _flags(one) == _flags(several)
         and one["concurrency"] * gpus == several["concurrency"]
         and one["refill"] == together
@@ -99,15 +111,10 @@ def _sitting(point: dict[str, Any]) -> str:
 def _name(point: dict[str, Any]) -> str:
     each = point["refill"] // point["gpus"]
     follow = "one by one" if point["refill"] == 1 else f"{each} at a time each"
-    weights = "" if _near_zero(point) else ", realistic weights"
+    weights = WEIGHTS.get(point["stand_ins"].get("weights", ""), ", realistic weights")
     gateway = "no gateway" if point["direct"] else "behind Envoy"
     way = "one data-parallel server" if point["one_server"] else gateway
     return f"{point['gpu']}{weights}, {follow}, {way}"
-
-
-def _near_zero(point: dict[str, Any]) -> bool:
-    """The dummy loader's; older records call them random."""
-    return str(point["stand_ins"].get("weights")) in {"random", "random, near zero"}
 
 
 def chart(drawn: Sequence[Line]) -> str:

@@ -27,6 +27,14 @@ def route(policy: RoutingPolicy) -> dict[str, Any]:
     return manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
 
 
+@pytest.mark.parametrize(("replicas", "times"), [(1, 2), (5, 2), (7, 3), (8, 4), (96, 4)])
+def test_a_request_is_asked_elsewhere_more_often_in_a_larger_fleet(replicas: int, times: int):
+    endpoints = Path("/run/gateway/endpoints/replicas.json")
+    spec = GatewaySpec(policy="least-request", port=8000)
+    found = bootstrap(GatewayConfig("tiny", spec, 8000, 9901, endpoints, replicas))
+    assert f'"num_retries": {times},' in json.dumps(found)
+
+
 def test_the_admin_interface_is_a_socket_for_this_user_whatever_the_gateway_listens_on():
     found = config("least-request")
     listener = found["static_resources"]["listeners"][0]["address"]["socket_address"]

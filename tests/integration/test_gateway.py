@@ -130,6 +130,18 @@ def test_half_a_fleet_that_dies_at_once_costs_no_new_request(run_dir: Path):
     assert Counter((g.status, g.whole) for g in got) == {(200, True): 48}
 
 
+def test_a_replica_that_hung_up_once_is_soon_asked_again(run_dir: Path):
+    """Its next good health check takes it back, long before it would be by time."""
+    hang_up = run_dir / "hang-up"
+    fleet, deployment = serving(run_dir, 2, "--hang-up-if", str(hang_up))
+    with fleet:
+        hang_up.touch()
+        got = together(gateway_url(deployment), 1)
+        assert not hang_up.exists()
+        assert wait_for(lambda: len({g.replica for g in together(gateway_url(deployment), 8)}) == 2)
+    assert [g.status for g in got] == [200]
+
+
 def test_more_than_a_thousand_streams_at_once(run_dir: Path):
     """Envoy and the server must raise the usual soft limit of 1,024 open files."""
     with soft_file_limit(1024):

@@ -42,6 +42,9 @@ async def one(
         if line.startswith(b"content-length:"):
             await reader.readexactly(int(line.split(b":")[1]))
     if head.startswith(b"POST"):
+        if options.hang_up_if and options.hang_up_if.exists():
+            options.hang_up_if.unlink()
+            return False
         await stream(writer, options)
     else:
         status = b"503 no" if options.sick else b"200 OK"
@@ -103,6 +106,7 @@ def main() -> None:
     parser.add_argument("--gap-s", type=float, default=0.01)
     parser.add_argument("--die", action="store_true")
     parser.add_argument("--die-if", type=Path)
+    parser.add_argument("--hang-up-if", type=Path, help="once, while there is such a file")
     parser.add_argument("--sick", action="store_true")
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--grandchild", action="store_true")

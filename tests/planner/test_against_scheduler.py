@@ -182,6 +182,15 @@ def test_they_agree_where_prompts_come_together(
     agree("H200", config, isl, osl, concurrency, ttft, 0.05, steps_ahead, refill)
 
 
+@pytest.mark.parametrize("steps_ahead", [0, 1])
+@pytest.mark.parametrize("refill", [3, 4])
+def test_they_agree_where_prompts_that_come_together_exceed_the_budget(
+    refill: int, steps_ahead: int
+) -> None:
+    config = replace(BASE, max_num_batched_tokens=2048, max_num_seqs=64)
+    agree("H200", config, 1024, 256, 64, 0.2, 0.05, steps_ahead, refill)
+
+
 def agree(
     name: str,
     config: EngineConfig,

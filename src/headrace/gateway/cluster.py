@@ -80,14 +80,16 @@ def _health_check() -> dict[str, Any]:
 
 
 def _put_aside() -> dict[str, Any]:
-    """One refused connection is enough: nothing listens there, and no other request need learn it.
+    """One connection that is refused or breaks is enough: no other request need learn it.
 
-    A dead replica is the least busy one until then. A connection that breaks later, as idle ones
-    do, is no such failure. All may be put aside: then all are asked again (`_balancing`).
+    A dead replica is the least busy one until then. One that lives and hung up for another reason
+    is taken back by its next good health check, within a second. All may be put aside: then all
+    are asked again (`_balancing`).
     """
     return {
         "split_external_local_origin_errors": True,
         "consecutive_local_origin_failure": 1,
+        "successful_active_health_check_uneject_host": True,
         "enforcing_local_origin_success_rate": 0,
         "consecutive_5xx": 3,
         "interval": "1s",
@@ -105,8 +107,9 @@ def _balancing(policy: str, replicas: int) -> dict[str, Any]:
     made to ask another one again. affinity: requests with the same `x-session-id` (or prompt
     prefix) go to the same replica while it is there and not overloaded; one without goes to a
     random replica. The endpoint file names what is hashed: the replica's id. Changes of health
-    reach the worker threads at once, not merged over a second. Dead replicas are asked only when
-    none is well; Envoy's own limit is half of them.
+    reach the worker threads at once, not merged over a second. Replicas that were put aside or are
+    not well are asked only when none is left (fewer than one in a hundred); Envoy's own limit is
+    half of them.
     """
     common: dict[str, Any] = {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 1}}
     if policy == "round-robin":

@@ -181,10 +181,13 @@ def _manager(config: GatewayConfig) -> dict[str, Any]:
 def _routes(config: GatewayConfig) -> dict[str, Any]:
     """Everything goes to the replicas, and each answer names the one that gave it."""
     named = {"key": REPLICA_HEADER, "value": f"%UPSTREAM_METADATA({METADATA}:replica)%"}
-    route = _route(config.policy, config.replicas)
-    routes = [{"match": {"prefix": "/"}, "route": route}]
+
+    def to(match: dict[str, str]) -> dict[str, Any]:
+        return {"match": match, "route": _route(config.policy, config.replicas)}
+
+    routes = [to({"prefix": "/"})]
     if config.keys is not None:
-        health = {"match": {"path": "/health"}, "route": route}
+        health = to({"path": "/health"})
         routes.insert(0, health | {"typed_per_filter_config": filters.WITHOUT_KEY})
     return {
         "name": "openai",
@@ -208,8 +211,8 @@ def _retries(replicas: int) -> int:
 def _route(policy: RoutingPolicy, replicas: int) -> dict[str, Any]:
     """No time limit; another replica is tried only while nothing of an answer has been seen.
 
-    A request that a dying replica took (`reset`) is asked again elsewhere too. The pauses between
-    leave time to put aside replicas that refuse connections.
+    A request that a dying replica took (`reset`) is asked again elsewhere too. The pauses between,
+    random ones, usually leave time to put aside replicas that refuse connections.
     """
     route: dict[str, Any] = {
         "cluster": CLUSTER,

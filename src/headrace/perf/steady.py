@@ -105,7 +105,7 @@ class SteadyState:
     queue_s: float
     """Mean wait for a slot and for the token budget, within `ttft_s`."""
     decided_s: float
-    """Mean time of the step that was put together before it came, within `ttft_s`."""
+    """A mean step where one was put together before it came; in `ttft_s`, the step it was."""
     budget_share: float
     """Share of steps in which the token budget is used up: who arrives then queues."""
     share: float
@@ -245,6 +245,8 @@ class _Steps:
     """Of steps that have a prompt."""
     own_s: float
     """The step with a request's own prompt: those with several are the step of more requests."""
+    chunked: bool
+    """A refill takes several steps."""
 
 
 def _steps(
@@ -275,10 +277,10 @@ def _steps(
         one, two = (refill.chance(count, ended) / some for count in (1, 2))
         mixed = _by_prompts(step, prompt, tokens, one, two)
         own_s = _own_s(step, prompt, room, ended, refill)
-        return _Steps(step(0.0), mixed, share, own_s)
+        return _Steps(step(0.0), mixed, share, own_s, prompt > room)
     else:
         mixed = step(tokens)
-    return _Steps(step(0.0), mixed, share, mixed.step_s)
+    return _Steps(step(0.0), mixed, share, mixed.step_s, prompt > room)
 
 
 def _own_s(
@@ -286,14 +288,15 @@ def _own_s(
 ) -> float:
     """The step that a request's prompt is in, by what came with it or happens to be there too."""
     if refill.dealt_over > 1:
-        return step(min((1 + refill.beside) * prompts / refill.size, room)).step_s
+        each = prompts / refill.size
+        return step(min(refill.prompts_dealt(ended) * each, room)).step_s
     one, two, mean = refill.around_one(ended)
     return _by_prompts(step, prompts, min(mean * prompts, room), one, two).step_s
 
 
 def _waiting_s(found: _Steps, waiting_steps: int, started: float, refill: Refill) -> float:
     """The steps before the one that is put together for a request."""
-    if refill.size == 1 or refill.dealt_over > 1:
+    if refill.size == 1 or refill.dealt_over > 1 or found.chunked:
         mixed = waiting_steps * found.share
     else:
         mixed = sum(refill.due_before(n, started) for n in range(1, waiting_steps + 1))

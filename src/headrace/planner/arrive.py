@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def refill_of(fleet: Fleet, replicas: int) -> Refill:
     """How requests of the fleet's load follow each other at one of so many replicas."""
-    together = fleet.workload.refill > 1 and fleet.gateway.policy != "none"
-    return Refill(fleet.workload.refill_of(replicas), replicas if together else 1)
+    workload = fleet.workload
+    if workload.refill > 1 and fleet.gateway.policy != "none":
+        return Refill(workload.refill, dealt_over=replicas)
+    return Refill(workload.refill_of(replicas))
 
 
 def steps_between(arrivals: Floats, started: float) -> Floats:
