@@ -22,6 +22,7 @@ from tests.integration.streams import Got, opened, together
 pytestmark = pytest.mark.integration
 __all__ = ["run_dir"]
 HELD_STREAMS = 120
+BURST = 800
 
 
 def serving(
@@ -68,6 +69,16 @@ def test_least_request_spreads_evenly(run_dir: Path):
         )
     assert set(counts) == {"r0", "r1", "r2", "r3"}
     assert max(counts.values()) - min(counts.values()) <= 4
+
+
+def test_a_burst_of_new_connections_is_spread_evenly(run_dir: Path):
+    """What waits for a connection counts: or the replica that is slow to accept gets the burst."""
+    fleet, deployment = serving(run_dir, 2, "--chunks", "5", "--gap-s", "0.2")
+    with fleet:
+        got = together(gateway_url(deployment), BURST)
+    counts = Counter(g.replica for g in got)
+    assert {(g.status, g.whole) for g in got} == {(200, True)}
+    assert abs(counts["r0"] - counts["r1"]) <= BURST // 20
 
 
 def test_round_robin_takes_turns(run_dir: Path):

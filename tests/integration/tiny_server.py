@@ -88,7 +88,9 @@ async def serve(options: argparse.Namespace) -> None:
         sys.exit("no such model")
     idle.set()
     servers = [
-        await asyncio.start_server(lambda r, w: answer(r, w, options), "127.0.0.1", port)
+        await asyncio.start_server(
+            lambda r, w: answer(r, w, options), "127.0.0.1", port, backlog=2048
+        )
         for port in options.port
     ]
     print("phase: serving", file=sys.stderr, flush=True)

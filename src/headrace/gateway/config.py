@@ -25,6 +25,10 @@ STREAM_IDLE_TIMEOUT_S = 3600
 does not stream, says nothing for minutes."""
 CONNECTION_IDLE_TIMEOUT_S = 300
 MAX_CONNECTIONS = 60_000
+COUNT_PENDING = "envoy.reloadable_features.least_request_lb_count_pending_requests"
+"""Least-request counts what waits for a connection too, which Envoy does not by default: in a burst
+of new connections the replica slowest to accept them would look the least busy, and get the rest
+(https://github.com/envoyproxy/envoy/issues/44989)."""
 RETRIES = (2, 4)
 """The fewest and the most."""
 
@@ -76,7 +80,12 @@ def bootstrap(config: GatewayConfig) -> dict[str, Any]:
     return {
         "node": {"id": config.name, "cluster": config.name},
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
-        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
+        "layered_runtime": {
+            "layers": [
+                {"name": "features", "static_layer": {COUNT_PENDING: True}},
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
         "overload_manager": {
             "resource_monitors": [
                 {
