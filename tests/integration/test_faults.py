@@ -334,6 +334,19 @@ def test_a_replica_dies_at_every_start(run_dir: Path, tmp_path: Path):
     assert "no such model; given up after 3 restarts in a row" in detail(running, 0)
 
 
+def test_a_port_is_stolen_while_its_replica_loads(run_dir: Path):
+    """It finds the port taken when it is done loading, and is started again."""
+    job = tiny_job(run_dir, 2, first_only=("--load-s", "1"))
+    (first, _) = job.processes
+    with start(job, attached=True) as running:
+        assert wait_for(lambda: first.log.exists() and "loading" in first.log.read_text())
+        with thief(int(first.replicas[0].url.rpartition(":")[2])):
+            assert wait_for(lambda: "already in use" in first.log.read_text())
+        ready = wait_ready(running)
+    assert [replica.state for replica in ready.replicas] == ["ready", "ready"]
+    assert [replica.restarts for replica in ready.replicas] == [1, 0]
+
+
 def test_a_port_is_stolen(run_dir: Path):
     """Another program takes the port of a replica that died: it comes back on another one."""
     with start(tiny_job(run_dir, 2), attached=True) as running:

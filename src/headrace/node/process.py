@@ -17,12 +17,15 @@ from headrace.node.keeper import CANNOT_START
 from headrace.node.log import LogFollower, tail
 from headrace.node.ports import free_port, is_free
 from headrace.node.restarts import CrashBudget
+from headrace.targets.deployment import ReplicaState
 
 STARTING_PERIOD_S = 0.2
 PERIOD_S = 0.5
 SETTLE_S = 1.0
 """How long a replaced process must stay ready before it counts as good."""
 REASON_LINES = 200
+IN_USE = "address already in use"
+"""What a server says that finds its port taken, in any letters."""
 
 Forget = Callable[[], Awaitable[None]]
 
@@ -209,17 +212,23 @@ class Process:
     def _failed(self, detail: str) -> None:
         """It does not run: say why, and when it is started again."""
         if not self.held:
-            detail += self._plan_restart()
+            detail += self._plan_restart(detail)
+        goes_on = self._due_s is not None and not self._served
+        state: ReplicaState = "starting" if goes_on else "failed"
         for replica in self.in_state("starting", "ready", "failed"):
-            self._board.update(replica, state="failed", detail=detail, pid=None)
+            self._board.update(replica, state=state, detail=detail, pid=None)
 
     def _is_due(self) -> bool:
         due = self._due_s is not None and asyncio.get_running_loop().time() >= self._due_s
         return due and not self.held and bool(self.enlisted) and not self.is_running()
 
-    def _plan_restart(self) -> str:
-        """Set when it is started again; what to say about that."""
-        taken = any(not is_free(*_address(r.url)) for r in self.spec.replicas)
+    def _plan_restart(self, detail: str) -> str:
+        """Set when it is started again; what to say about that.
+
+        Who took its port while it loaded may have left it since.
+        """
+        taken = IN_USE in detail.lower()
+        taken = taken or any(not is_free(*_address(r.url)) for r in self.spec.replicas)
         if not self._served and not taken:
             return ""
         now_s, most = asyncio.get_running_loop().time(), self._job.restart.crashes
