@@ -25,14 +25,13 @@ from typing import Any
 
 import orjson
 from gpu_log import during
+from one_server import COMMAND
 
 from headrace.loadgen.summary import Summary
 from headrace.planner.plan import Plan
 
 HERE = Path(__file__).parent
 BASELINE = "published"
-ONE_SERVER = "command.json"
-"""`one_server.py` leaves it: one server with a data-parallel rank per GPU."""
 Shape = tuple[int, int, int, int, bool]
 """Input tokens, output tokens, requests in flight, how many follow at a time, past the gateway."""
 
@@ -130,7 +129,7 @@ def _point(group: list[Load], root: Path) -> dict[str, Any]:
         "concurrency": concurrency,
         "refill": refill,
         "direct": direct,
-        "one_server": (first.folder.parent / ONE_SERVER).exists(),
+        "one_server": (first.folder.parent / COMMAND).exists(),
         "total_tok_s": middle,
         "total_tok_s_per_gpu": middle / gpus,
         "repetitions": len(rates),

@@ -23,6 +23,8 @@ from headrace.targets.local.job import plan_job
 from headrace.tuner.session import Served
 
 STOP_S = 40
+COMMAND = "command.json"
+"""Left in the folder of each such server, and of no fleet."""
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def one_server(plan: Plan, folder: Path, on_phase: Callable[[str], None]) -> Ite
     argv = [*process.argv, "--data-parallel-size", str(len(processes))]
     gpus = ",".join(str(gpu) for each in processes for gpu in each.replicas[0].gpus)
     env = {**os.environ, **process.env, "CUDA_VISIBLE_DEVICES": gpus}
-    (folder / "command.json").write_text(json.dumps(argv, indent=1), encoding="utf-8")
+    (folder / COMMAND).write_text(json.dumps(argv, indent=1), encoding="utf-8")
     process.log.parent.mkdir(exist_ok=True)
     began_s = time.monotonic()
     with process.log.open("ab") as log:

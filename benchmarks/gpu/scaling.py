@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -31,8 +31,6 @@ LABEL = "Throughput of several GPUs over that of one times their number"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 340, 60, 470, 20, 50
 LOWEST, HIGHEST = 0.85, 1.05
 MOST_GPUS = 96
-SAME = ("model", "workload", "engine", "flags", "concurrency")
-"""What one GPU and several must have alike to stand in one line, beside the sitting."""
 WEIGHTS = {"": ", a checkpoint's weights", "random, near zero": "", "random": ""}
 """Older records call the dummy loader's random."""
 COLOURS = (
@@ -67,45 +65,29 @@ def lines(points: Iterable[dict[str, Any]]) -> list[Line]:
             {nodes * GPUS_PER_NODE: tok_s for nodes, tok_s in PUBLISHED.items()},
         )
     ]
-    measured: defaultdict[str, dict[int, float]] = defaultdict(dict)
-    named: dict[str, dict[str, Any]] = {}
+    ones: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+    ways: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for point in points:
-        singles = [one for one in points if _is_one_of(one, point)]
-        if point["gpus"] > 1 and singles:
-            alike = str((_sitting(point), _name(point), *(singles[0][key] for key in SAME)))
-            named.setdefault(alike, point)
-            measured[alike][1] = fmean(one["total_tok_s"] for one in singles)
-            measured[alike][point["gpus"]] = point["total_tok_s"]
-    names = [_name(point) for point in named.values()]
-    for alike, point in named.items():
-        name = _name(point)
-        if names.count(name) > 1:
-            name += f" ({_sitting(point)})"
-        found.append(Line(name, measured[alike]))
+        if point["gpus"] == 1:
+            ones[_of_each(point)].append(point["total_tok_s"])
+        else:
+            ways[_name(point), *_of_each(point)].append(point)
+    known = {way: several for way, several in ways.items() if way[1:] in ones}
+    names = Counter(name for name, *_ in known)
+    for (name, *each), several in known.items():
+        tok_s = {point["gpus"]: point["total_tok_s"] for point in several}
+        shown = name if names[name] == 1 else f"{name} ({each[0]})"
+        found.append(Line(shown, {1: fmean(ones[tuple(each)])} | tok_s))
     return found
 
 
-def _is_one_of(one: dict[str, Any], several: dict[str, Any]) -> bool:
-    """Whether `one` is what each GPU of `several` does, by itself and in the same sitting."""
-    gpus = several["gpus"]
-    together = 1 if several["refill"] == 1 else several["refill"] / gpus
-    return (
-        one["gpus"] == 1
-        and all(one[key] == several[key] for key in ("model", "workload", "engine"))
-        and _flags(one) == _flags(several)
-        and one["concurrency"] * gpus == several["concurrency"]
-        and one["refill"] == together
-        and _sitting(one) == _sitting(several)
-    )
-
-
-def _flags(point: dict[str, Any]) -> dict[str, Any]:
-    """Less where a profile goes."""
-    return {name: value for name, value in point["flags"].items() if name != "profiler_config"}
-
-
-def _sitting(point: dict[str, Any]) -> str:
-    return Path(point["records"][0]).parts[1]
+def _of_each(point: dict[str, Any]) -> tuple[str, ...]:
+    """The sitting, and what each GPU did: alike for one by itself and for one of several."""
+    flags = {name: value for name, value in point["flags"].items() if name != "profiler_config"}
+    together = 1.0 if point["refill"] == 1 else point["refill"] / point["gpus"]
+    load = (point["workload"], point["concurrency"] / point["gpus"], together)
+    same = (point["model"], point["engine"], sorted(flags.items()), *load)
+    return Path(point["records"][0]).parts[1], *map(str, same)
 
 
 def _name(point: dict[str, Any]) -> str:

@@ -142,7 +142,7 @@ def test_half_a_fleet_that_dies_at_once_costs_no_new_request(run_dir: Path):
 
 
 def test_a_replica_that_hung_up_once_is_soon_asked_again(run_dir: Path):
-    """Its next good health check takes it back, long before it would be by time."""
+    """The request that it dropped is answered by the other one."""
     hang_up = run_dir / "hang-up"
     fleet, deployment = serving(run_dir, 2, "--hang-up-if", str(hang_up))
     with fleet:

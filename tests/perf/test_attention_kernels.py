@@ -127,7 +127,7 @@ def test_the_plan_asks_for_the_quicker_kernel_where_it_is_taken() -> None:
 
 
 def test_the_plan_says_what_its_ground_was_measured_with() -> None:
-    words = "that FP8 rounds to zeros"
+    words = "weights that FP8 rounds to zeros"
     fleet = {"model": "Qwen/Qwen3.5-27B-FP8", "hardware": {"gpu": "H200"}}
     for load_format, said in (("auto", True), ("dummy", False)):
         engine = {"version": "0.26.0", "load_format": load_format}

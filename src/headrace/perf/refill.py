@@ -74,6 +74,10 @@ class Refill:
         )
 
 
+ALONE = Refill()
+"""Each that ends is followed at once."""
+
+
 def _poisson(count: int, mean: float) -> float:
     """By logarithms: hundreds may end in a step."""
     return math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) if mean else 0.0**count

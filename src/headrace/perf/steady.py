@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from headrace.perf.refill import Refill
+from headrace.perf.refill import ALONE, Refill
 from headrace.perf.step import StepBatch, StepModel
 
 
@@ -79,10 +79,6 @@ class Load:
         return 0.0
 
 
-ALONE = Refill()
-"""Each that ends is followed at once."""
-
-
 @dataclass(frozen=True)
 class SteadyState:
     """One replica under a held concurrency."""
@@ -105,7 +101,7 @@ class SteadyState:
     queue_s: float
     """Mean wait for a slot and for the token budget, within `ttft_s`."""
     decided_s: float
-    """A mean step where one was put together before it came; in `ttft_s`, the step it was."""
+    """A mean step, where one is put together before a request comes."""
     budget_share: float
     """Share of steps in which the token budget is used up: who arrives then queues."""
     share: float
@@ -147,20 +143,17 @@ def steady_state(
         refill = ALONE  # those who wait for a slot take the place of each that ends
     concurrency = max(1.0, concurrency - (refill.size - 1) / 2)
     slots = _slots(load, concurrency, running, batched_tokens, steps_ahead, refill.size)
-    steps, started = slots.steps, slots.decoding / slots.steps
+    steps, started = slots.steps, slots.started
     found = _steps(model, load, slots.decoding, started, batched_tokens, refill)
-    idle, mixed, share = found.idle, found.mixed, found.share
-    mean_s = share * mixed.step_s + (1 - share) * idle.step_s
+    idle, mixed, share, mean_s = found.idle, found.mixed, found.share, found.mean_s
     request_s = started / mean_s
     slot_s = slots.queued / request_s
     seen = share * (1 - min(1.0, refill.size / max(1.0, slots.admitted)))
     tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
     tpot_s /= max(1, load.output_tokens - 1)
     if slots.utilization < 1:
-        queued_steps = slots.utilization / 2 / (1 - slots.utilization) * (1 + load.prompt_variation)
-        queue_s = slot_s + queued_steps * mixed.step_s
-        prefill_s = found.own_s + (slots.prefill_steps - 1) * mixed.step_s
-        ttft_s = queue_s + _waiting_s(found, slots.waiting_steps, started, refill) + prefill_s
+        queue_s = slot_s + slots.queued_steps(load.prompt_variation) * mixed.step_s
+        ttft_s = queue_s + _first_token_s(found, slots, refill)
     else:
         ttft_s = concurrency / request_s - steps * mean_s
         queue_s = max(0.0, ttft_s - slots.prefill_steps * mixed.step_s)
@@ -201,6 +194,15 @@ class _Slots:
     prefill_steps: float
     steps: float
     """In which a request decodes."""
+
+    @property
+    def started(self) -> float:
+        """In a step, as many as end in one."""
+        return self.decoding / self.steps
+
+    def queued_steps(self, variation: float) -> float:
+        """Full ones before a prompt's own, by the squared variation of prompts (M/G/1)."""
+        return self.utilization / 2 / (1 - self.utilization) * (1 + variation)
 
 
 def _slots(
@@ -248,6 +250,11 @@ class _Steps:
     chunked: bool
     """A refill takes several steps."""
 
+    @property
+    def mean_s(self) -> float:
+        """Of any step."""
+        return self.share * self.mixed.step_s + (1 - self.share) * self.idle.step_s
+
 
 def _steps(
     model: StepModel,
@@ -271,16 +278,16 @@ def _steps(
         parts = model.parts(load.batch(decoding, tokens))
         return _Step(sum(parts.values()), parts)
 
+    own_s = None
     if refill.size > 1 and prompt > room:
         mixed = _by_chunks(step, prompt, room, tokens)
     elif prompt < tokens:
         one, two = (refill.chance(count, ended) / some for count in (1, 2))
         mixed = _by_prompts(step, prompt, tokens, one, two)
         own_s = _own_s(step, prompt, room, ended, refill)
-        return _Steps(step(0.0), mixed, share, own_s, prompt > room)
     else:
         mixed = step(tokens)
-    return _Steps(step(0.0), mixed, share, mixed.step_s, prompt > room)
+    return _Steps(step(0.0), mixed, share, own_s or mixed.step_s, chunked=prompt > room)
 
 
 def _own_s(
@@ -294,14 +301,16 @@ def _own_s(
     return _by_prompts(step, prompts, min(mean * prompts, room), one, two).step_s
 
 
-def _waiting_s(found: _Steps, waiting_steps: int, started: float, refill: Refill) -> float:
-    """The steps before the one that is put together for a request."""
+def _first_token_s(found: _Steps, slots: _Slots, refill: Refill) -> float:
+    """The steps before the one that is put together for a request, and those of its prompt."""
+    waits = slots.waiting_steps
     if refill.size == 1 or refill.dealt_over > 1 or found.chunked:
-        mixed = waiting_steps * found.share
+        mixed = waits * found.share
     else:
-        mixed = sum(refill.due_before(n, started) for n in range(1, waiting_steps + 1))
+        mixed = sum(refill.due_before(n, slots.started) for n in range(1, waits + 1))
     longer_s = found.mixed.step_s - found.idle.step_s
-    return waiting_steps * found.idle.step_s + mixed * longer_s
+    waiting_s = waits * found.idle.step_s + mixed * longer_s
+    return waiting_s + found.own_s + (slots.prefill_steps - 1) * found.mixed.step_s
 
 
 def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float, tokens: float) -> _Step:

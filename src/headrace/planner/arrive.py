@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.perf.refill import Refill
+from headrace.perf.refill import ALONE, Refill
 from headrace.spec.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def refill_of(fleet: Fleet, replicas: int) -> Refill:
     """How requests of the fleet's load follow each other at one of so many replicas."""
-    workload = fleet.workload
-    if workload.refill > 1 and fleet.gateway.policy != "none":
-        return Refill(workload.refill, dealt_over=replicas)
-    return Refill(workload.refill_of(replicas))
+    if fleet.workload.refill == 1:
+        return ALONE
+    dealt = Refill(fleet.workload.refill, dealt_over=replicas)
+    return dealt if fleet.gateway.policy != "none" else Refill(dealt.size)
 
 
 def steps_between(arrivals: Floats, started: float) -> Floats:

@@ -216,7 +216,7 @@ def _weights(real_gemm: float) -> str:
         )
     return (
         f"multiplying a checkpoint's weights is taken to last {real_gemm:.2f} times as long as "
-        "those that FP8 rounds to zeros, since the GPU reaches its limit of power and lowers its "
+        "weights that FP8 rounds to zeros, since the GPU reaches its limit of power and lowers its "
         "clock: measured on an H200 with random weights of realistic size"
     )
 

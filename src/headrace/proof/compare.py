@@ -7,6 +7,7 @@ from pathlib import Path
 from headrace.errors import InputError
 from headrace.loadgen.spec import BenchSpec
 from headrace.loadgen.summary import PlanComparison, Summary
+from headrace.planner.arrive import refill_of
 from headrace.planner.demand import Demand
 from headrace.planner.plan import Plan
 from headrace.spec.lengths import as_lengths
@@ -77,7 +78,7 @@ def require_shared(plan: Plan) -> None:
     raise InputError(
         f"{refill} requests at a time: {replicas} replicas without a gateway share them, so it "
         f"must be a multiple of {replicas}",
-        hint=f"refill: {replicas * plan.fleet.workload.refill_of(replicas)}, or a gateway",
+        hint=f"refill: {replicas * refill_of(plan.fleet, replicas).size}, or a gateway",
     )
 
 

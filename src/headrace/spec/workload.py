@@ -104,10 +104,6 @@ class Workload(Part):
         """Requests or tokens per second, whichever is stated."""
         return self.request_rate or self.token_rate
 
-    def refill_of(self, replicas: int) -> int:
-        """Requests that follow finished ones together at one of so many replicas."""
-        return max(1, round(self.refill / replicas))
-
     @property
     def in_words(self) -> str:
         """`1,024 in / 512 out`; of distributions the means."""

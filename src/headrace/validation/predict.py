@@ -12,8 +12,8 @@ from headrace.perf.calibration import Calibration, Engine
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import Constants, Kernels
 from headrace.perf.operators import Operators, count
-from headrace.perf.refill import Refill
-from headrace.perf.steady import ALONE, Load, steady_state
+from headrace.perf.refill import ALONE, Refill
+from headrace.perf.steady import Load, steady_state
 from headrace.perf.step import StepBatch, StepModel
 
 
