@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,12 +14,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace.node.assignment import Assignment
+from headrace.node.job import Link
 from headrace.node.ports import is_free
+from headrace.spec.target import RayTarget
+from headrace.targets.parts import assignments
 from tests.clusters.fleets import MODEL, document, headrace, start, states, write_fleet
 from tests.clusters.ray import RayCluster, ray_cluster
 from tests.integration.jobs import processes_of, wait_for
 from tests.integration.streams import completions
 from tests.integration.summaries import measured
+from tests.targets.planned import planned
 
 pytestmark = [
     pytest.mark.integration,
@@ -95,6 +101,45 @@ def test_a_whole_run(cluster: RayCluster, run_dir: Path, node_files: Path):
     urls = [deployment["gateway"]["url"], *(r["url"] for r in deployment["replicas"])]
     ports = [urlsplit(url) for url in urls]
     assert [p for p in ports if not is_free(p.hostname or "", p.port or 0)] == []
+
+
+def test_an_end_in_the_midst_of_a_look_leaves_nothing_on_the_node(
+    cluster: RayCluster, run_dir: Path, node_files: Path
+):
+    """A node is looked at each second; here the look takes a second, so that the end meets one."""
+    import ray
+
+    from headrace.targets.ray.actor import About, Look, NodeHost
+    from headrace.targets.ray.placer import connected
+    from headrace.targets.ray.seat import Seat
+
+    looking = run_dir.parent / "looking"
+
+    class Slow(NodeHost):
+        def look(self, offsets: dict[str, int]) -> Look:
+            looking.touch()
+            time.sleep(1.0)
+            return super().look(offsets)
+
+    target = {"kind": "ray", "address": cluster.address}
+    plan = planned(target, nodes=1)
+
+    def assign(node: str, about: About) -> Assignment:
+        link, folder = Link(url="http://127.0.0.1:9"), Path(about.folder)
+        return assignments(plan, [node], link, lambda _: folder, lambda _: about.address)[0]
+
+    def looked_at() -> bool:
+        seat.step()
+        return looking.exists()
+
+    with connected(RayTarget.model_validate(target)):
+        actor = ray.remote(Slow).options(num_cpus=1)
+        seat = Seat("node-0", run_dir, lambda: actor.remote("small", "node-0"), assign, "token")
+        assert wait_for(looked_at)
+        seat.leave()
+        seat.close(time.monotonic() + 60)
+    assert (run_dir / "logs").is_dir()
+    assert [f for base in node_files.glob("headrace-*") for f in base.iterdir()] == []
 
 
 @pytest.mark.slow

@@ -35,6 +35,8 @@ from headrace.targets.ray.seat import Seat, say
 
 LOOK_S = 0.1
 KNOCK_S = 10.0
+CLOSE_S = 15.0
+"""For all nodes together: the head kills this process after 20 s, and Ray the actors with it."""
 ROOM_S = 600.0
 """How long a cluster may take to have room: time for others to leave, or for new nodes to boot."""
 
@@ -57,8 +59,11 @@ def place(run_dir: Path) -> None:
                 time.sleep(LOOK_S)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            until_s = time.monotonic() + CLOSE_S
             for each in seats:
-                each.close()
+                each.leave()
+            for each in seats:
+                each.close(until_s)
 
 
 @contextmanager

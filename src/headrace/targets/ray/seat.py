@@ -18,7 +18,8 @@ from headrace.targets.ray.actor import About, Look
 
 REJOIN_S = 8.0
 """Longer than the head's lease: until then it takes a new agent of the node for a forged one."""
-STOP_S = 10.0
+READY_S = 0.1
+"""To fetch an answer that is there."""
 
 Make = Callable[[], Any]
 Assign = Callable[[str, About], Assignment]
@@ -42,6 +43,7 @@ class Seat:
         self._asked: Any = None
         self._next: Callable[[Any], None] = self._greet
         self._offsets: dict[str, int] = {}
+        self._last: list[Any] = []
         self._not_before_s = 0.0
 
     def step(self) -> None:
@@ -65,8 +67,11 @@ class Seat:
         if self._actor is None:
             self._actor = self._make()
             self._ask(self._actor.about.remote(), self._greet)
-        elif ray.wait([self._asked], timeout=0)[0]:
+        elif self._ready():
             self._next(ray.get(self._asked))
+
+    def _ready(self) -> bool:
+        return self._asked is not None and bool(ray.wait([self._asked], timeout=0)[0])
 
     def _ask(self, reference: Any, then: Callable[[Any], None]) -> None:
         self._asked, self._next = reference, then
@@ -104,15 +109,31 @@ class Seat:
         self._actor, self._asked, self._offsets = None, None, {}
         self._not_before_s = time.monotonic() + REJOIN_S
 
-    def close(self) -> None:
-        """End what is left on the node, take its last words, and let the actor go."""
+    def leave(self) -> None:
+        """Ask the node to end what is left on it and to forget it, without waiting for that.
+
+        An actor that never answered may have no node: it is asked nothing.
+        """
+        greeted = self._next != self._greet or self._ready()
+        if self._actor is not None and greeted:
+            actor, offsets = self._actor, self._offsets
+            self._last = [
+                actor.stop.remote(),
+                actor.look.remote(offsets),
+                actor.forget.remote(),
+            ]
+
+    def close(self, until_s: float) -> None:
+        """Take the node's last words, and let the actor go.
+
+        One that has not answered at `until_s`, by the monotonic clock, is killed all the same.
+        """
         if self._actor is None:
             return
         try:
-            if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
-                ray.get(self._actor.stop.remote(), timeout=STOP_S)
-                self._mirror(ray.get(self._actor.look.remote(self._offsets), timeout=STOP_S))
-                ray.get(self._actor.forget.remote(), timeout=STOP_S)
+            if self._last:
+                left_s = max(READY_S, until_s - time.monotonic())
+                self._mirror(ray.get(self._last, timeout=left_s)[1])
         except RayError as error:
             say(f"{self.node}: {type(error).__name__} while it was ended")
         ray.kill(self._actor)
