@@ -38,7 +38,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +63,8 @@ from headrace.tuner.session import Served, measure, plan_of_load, served
 
 STOP_S = 45
 """From the first signal to a configuration's group until it is killed: engines end in 30 s."""
+LOOK_S = 0.5
+"""A signal that comes just before a wait without a limit would not end it (Python's own race)."""
 END_S = 20
 """A configuration's loads end this long before its limit, so that results are complete."""
 PROFILED_STEPS = 24
@@ -125,6 +127,8 @@ def _side_by_side(group: list[Lane], options: argparse.Namespace, end_s: float) 
     with ThreadPoolExecutor(len(group)) as lanes:
         try:
             runs = [lanes.submit(_run_lane, lane, options, end_s, children, over) for lane in group]
+            while wait(runs, LOOK_S).not_done:
+                pass
             for run in runs:
                 run.result()
         except KeyboardInterrupt:

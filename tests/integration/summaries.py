@@ -1,10 +1,13 @@
-"""What a measuring verb answered, on a machine that is shared with other tests."""
+"""What a measuring verb answered and wrote, on a machine that is shared with other tests."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
+
+import duckdb
 
 BUSY = (
     *("the client was late", "the client was the bottleneck", "the load was not held"),
@@ -21,3 +24,9 @@ def measured(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert [reason for reason in reasons if not reason.startswith(BUSY)] == []
     assert done.returncode == (0 if summary["valid"] else 4), done.stderr
     return summary
+
+
+def rows(folder: Path, query: str, file: str = "records.parquet") -> list[Any]:
+    """The answer of a run's table, which the query calls FILE."""
+    with duckdb.connect() as database:
+        return database.execute(query.replace("FILE", f"'{folder / file}'")).fetchall()

@@ -8,12 +8,10 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
-from tests.integration.summaries import measured
+from tests.integration.summaries import measured, rows
 from tests.integration.test_bench import COMMAND, SHAPE, bench, serving, stats, wait_until
 
 pytestmark = pytest.mark.integration
@@ -30,11 +28,6 @@ def socket_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 def server(socket_path: str) -> Iterator[str]:
     with serving(socket_path) as port:
         yield f"http://127.0.0.1:{port}"
-
-
-def rows(folder: Path, query: str, file: str = "records.parquet") -> list[Any]:
-    with duckdb.connect() as database:
-        return database.execute(query.replace("FILE", f"'{folder / file}'")).fetchall()
 
 
 def free_port() -> int:

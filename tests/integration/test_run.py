@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.integration.jobs import processes_of, wait_for
-from tests.integration.summaries import measured
+from tests.integration.summaries import measured, rows
 
 pytestmark = pytest.mark.integration
 
@@ -95,12 +96,21 @@ def test_without_a_gateway_clients_spread_over_the_replicas(tmp_path: Path) -> N
 
 
 def test_requests_follow_so_many_at_a_time_at_every_replica(tmp_path: Path) -> None:
+    """Three at each of two servers; of the sixteen places there, one always waits for two more.
+
+    A request takes long beside what a busy machine may cost between two of them.
+    """
     alone = {"gateway": {"policy": "none"}, "engine": {"args": {"tensor_parallel_size": 1}}}
-    fleet = write_fleet(tmp_path, changed(**alone, workload={"refill": 6}))
+    fleet = write_fleet(tmp_path, changed(**alone, workload={"refill": 6, "output_tokens": 256}))
     done = headrace("run", fleet, "--duration", 3, "-o", tmp_path / "out", "--json", cwd=tmp_path)
     summary = measured(done)
-    assert summary["concurrency"]["mean"] == pytest.approx(32, rel=0.1)
+    assert summary["concurrency"]["mean"] == pytest.approx(30, rel=0.05)
     assert summary["environment"]["load"]["refill"] == 6
+    of_server = "select scheduled_s from FILE where phase = 'measured' and url ="
+    for server in (0, 1):
+        due_s = np.array(rows(tmp_path / "out", f"{of_server} {server}"))
+        beside = np.abs(due_s - due_s.T) < 0.01
+        assert np.mean(beside.sum(axis=0) >= 3) > 0.9
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert plan["fleet"]["workload"]["refill"] == 6
     fleet = write_fleet(tmp_path, changed(**alone, workload={"refill": 5}))
