@@ -3,6 +3,7 @@
 import heapq
 import itertools
 import random
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import pytest
@@ -13,8 +14,8 @@ from headrace.perf.assemble import step_model
 from headrace.perf.config import EngineConfig
 from headrace.perf.constants import load_constants
 from headrace.perf.memory import plan_memory
-from headrace.perf.refill import Refill
-from headrace.perf.steady import Load, steady_state
+from headrace.perf.refill import OPEN, Refill
+from headrace.perf.steady import Load, SteadyState, steady_state
 from headrace.perf.step import StepModel
 from headrace.scheduler.scheduler import Scheduler
 from headrace.scheduler.sequence import Sequence
@@ -85,20 +86,48 @@ class ClosedLoop:
             self.tpots.append((clock_s - times.first_s) / (self.load.output_tokens - 1))
 
 
+class OpenLoop(ClosedLoop):
+    """Requests that come at a rate, by chance (Poisson); the first 400 are left out."""
+
+    def __init__(self, load: Load, rate: float, scheduler: Scheduler, requests: int) -> None:
+        super().__init__(load, 0, scheduler, 0)
+        self.warming = 400
+        gaps = random.Random(2)
+        arrival_s = 0.0
+        for _ in range(self.warming + requests):
+            arrival_s += gaps.expovariate(rate)
+            self.send(arrival_s, load.output_tokens)
+
+    def receive(self, sequence: Sequence, clock_s: float) -> None:
+        if sequence.is_first_output:
+            sequence.payload.first_s = clock_s
+        if sequence.finished:
+            self.count(sequence, clock_s)
+
+
 def simulate(
-    model: StepModel, load: Load, concurrency: int, spec: SchedulerSpec, refill: int
+    model: StepModel,
+    load: Load,
+    concurrency: int,
+    spec: SchedulerSpec,
+    refill: int,
+    generations: int,
 ) -> Measured:
-    """A closed loop with a desynchronised start, six requests for every slot."""
-    scheduler = Scheduler(spec)
-    loop = ClosedLoop(load, concurrency, scheduler, refill)
-    clock_s = 0.0
-    while len(loop.ttfts) < 6 * concurrency:
+    """A closed loop with a desynchronised start, so many requests for every slot."""
+    loop = ClosedLoop(load, concurrency, Scheduler(spec), refill)
+    return run(model, loop, generations * concurrency)
+
+
+def run(model: StepModel, loop: ClosedLoop, requests: int) -> Measured:
+    """Until so many were counted."""
+    scheduler, clock_s = loop.scheduler, 0.0
+    while len(loop.ttfts) < requests:
         loop.arrive(clock_s)
         step = scheduler.schedule()
         if step is None:
             clock_s = loop.arrivals[0][0]
             continue
-        clock_s += model.step_s(step.batch)
+        clock_s += step.length_s(model)
         for sequence in scheduler.finish(step):
             loop.receive(sequence, clock_s)
     count = len(loop.ttfts)
@@ -191,17 +220,80 @@ def test_they_agree_where_prompts_that_come_together_exceed_the_budget(
     agree("H200", config, 1024, 256, 64, 0.2, 0.05, steps_ahead, refill)
 
 
-def agree(
-    name: str,
+LONG = replace(BASE, mtp_depth=1, state_dtype="bfloat16", max_model_len=16384)
+CHUNKED = replace(LONG, max_num_batched_tokens=2048)
+
+
+@pytest.mark.parametrize("steps_ahead", [0, 1])
+@pytest.mark.parametrize("gpu", ["B200", "H200"])
+@pytest.mark.parametrize(
+    ("config", "isl", "osl", "concurrency", "ttft"),
+    [
+        (LONG, 8192, 1024, 16, 0.06),
+        (LONG, 8192, 1024, 64, 0.06),
+        (LONG, 8192, 256, 32, 0.06),
+        (CHUNKED, 8192, 256, 16, 0.06),
+        (CHUNKED, 8192, 256, 32, 0.06),
+        (CHUNKED, 3000, 100, 24, 0.06),
+        (CHUNKED, 3000, 100, 41, 0.06),
+        (CHUNKED, 3000, 100, 64, 0.05),
+    ],
+)
+def test_they_agree_where_a_prompt_takes_several_steps(
     config: EngineConfig,
     isl: int,
     osl: int,
     concurrency: int,
     ttft: float | None,
-    rel: float = 0.03,
-    steps_ahead: int = 0,
-    refill: int = 1,
+    gpu: str,
+    steps_ahead: int,
 ) -> None:
+    """A prompt of the budget's size takes two steps beside others that decode.
+
+    The first wave's congestion is over after some dozens of requests for every slot.
+    """
+    agree(gpu, config, isl, osl, concurrency, ttft, 0.04, steps_ahead, generations=60)
+
+
+@pytest.mark.parametrize("steps_ahead", [0, 1])
+@pytest.mark.parametrize("gpu", ["B200", "H200"])
+@pytest.mark.parametrize(
+    ("config", "isl", "osl", "busy", "ttft"),
+    [
+        (replace(BASE, mtp_depth=1), 1024, 512, 0.2, 0.05),
+        (replace(BASE, mtp_depth=1), 1024, 512, 0.5, 0.05),
+        (replace(BASE, mtp_depth=1), 1024, 512, 0.8, 0.05),
+        (CHUNKED, 3000, 100, 0.2, 0.25),
+        (CHUNKED, 3000, 100, 0.5, 0.25),
+    ],
+)
+def test_they_agree_where_requests_come_at_any_time(
+    config: EngineConfig,
+    isl: int,
+    osl: int,
+    busy: float,
+    ttft: float,
+    gpu: str,
+    steps_ahead: int,
+) -> None:
+    """At a share of what the replica can take. The rest of the step under way is waited out."""
+    model, load, running, spec = parts(gpu, config, isl, osl, steps_ahead)
+
+    def held(concurrency: int) -> SteadyState:
+        batched = config.max_num_batched_tokens
+        return steady_state(model, load, concurrency, running, batched, steps_ahead, OPEN)
+
+    rate = busy * held(running).request_s
+    predicted = held(bisect_left(range(1, running), rate, key=lambda n: held(n).request_s) + 1)
+    measured = run(model, OpenLoop(load, rate, Scheduler(spec), 4000), 3500)
+    assert predicted.ttft_s == pytest.approx(measured.ttft_s, rel=ttft)
+    assert predicted.tpot_s == pytest.approx(measured.tpot_s, rel=0.15)
+
+
+def parts(
+    name: str, config: EngineConfig, isl: int, osl: int, steps_ahead: int
+) -> tuple[StepModel, Load, int, SchedulerSpec]:
+    """One replica of Qwen3.5-27B, its load, and how many run at once."""
     facts, gpu = load_model("Qwen/Qwen3.5-27B-FP8"), load_gpu(name)
     load = Load(isl, osl, 0.0, 0.8 if config.mtp_depth else 0.0, config.mtp_depth)
     memory = plan_memory(facts, gpu, config, CONSTANTS.memory)
@@ -215,7 +307,22 @@ def agree(
         acceptance=load.acceptance,
         steps_ahead=steps_ahead,
     )
-    model = step_model(facts, gpu, config, CONSTANTS)
+    return step_model(facts, gpu, config, CONSTANTS), load, running, spec
+
+
+def agree(
+    name: str,
+    config: EngineConfig,
+    isl: int,
+    osl: int,
+    concurrency: int,
+    ttft: float | None,
+    rel: float = 0.03,
+    steps_ahead: int = 0,
+    refill: int = 1,
+    generations: int = 20,
+) -> None:
+    model, load, running, spec = parts(name, config, isl, osl, steps_ahead)
     predicted = steady_state(
         model,
         load,
@@ -225,7 +332,7 @@ def agree(
         steps_ahead,
         Refill(refill),
     )
-    measured = simulate(model, load, concurrency, spec, refill)
+    measured = simulate(model, load, concurrency, spec, refill, generations)
     assert predicted.request_s == pytest.approx(measured.request_s, rel=rel)
     assert predicted.tpot_s == pytest.approx(measured.tpot_s, rel=rel)
     if ttft is not None:

@@ -90,7 +90,7 @@ def virtual_time(judge: Evaluator, candidate: Candidate, count: int) -> np.ndarr
         if step is None:
             clock_s = arrivals[0][0]
             continue
-        clock_s += model.step_s(step.batch)
+        clock_s += step.length_s(model)
         for sequence in scheduler.finish(step):
             times = sequence.payload
             if sequence.is_first_output:

@@ -148,14 +148,16 @@ def test_shared_prefixes_are_the_fleets_and_the_loads(make, fleets_groups, loads
 
 @given(
     st.integers(0, 600), st.integers(0, 10**6), st.integers(0, 8192), st.integers(0, 50),
-    st.floats(0, 1e9),
+    st.floats(0, 1e9), st.sampled_from([0.0, 0.01, 1.0]),
 )  # fmt: skip
-def test_step_times_are_the_models_own(decoding, context, prompt, prompts, prompt_context):
+def test_step_times_are_the_models_own(decoding, context, prompt, prompts, prompt_context, spare):
     from headrace.simulator.fast.step_time import step_s, step_times
 
     figures = [float(x) for x in (decoding, context, prompt, prompts, prompt_context)]
-    expected = STEP.step_s(StepBatch(*figures))
-    assert step_s(step_times([STEP]), 0, *figures) == pytest.approx(expected, rel=1e-12)
+    batch = StepBatch(*figures)
+    expected = STEP.step_s(batch, spare), STEP.spare_s(batch)
+    found = step_s(step_times([STEP]), 0, *figures, spare)
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
 def test_every_field_of_the_step_model_is_in_the_arrays():

@@ -1,4 +1,4 @@
-"""Requests that take the place of finished ones several at a time: when, and how many in a step."""
+"""When requests come beside the steps of a replica, and how many of them in one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import accumulate
 
 @dataclass(frozen=True)
 class Refill:
-    """How a closed loop follows the requests that end at one replica.
+    """How requests follow those that end at one replica.
 
     Requests end by chance (Poisson). A refill of so many `together` is due at every so many ends.
     """
@@ -18,6 +18,8 @@ class Refill:
     dealt_over: int = 1
     """Replicas over which a gateway deals out what comes at a time: it does not come when a step
     of this replica ends then, and is more than this one's share or less, by chance."""
+    any_time: bool = False
+    """Requests come at a rate of their own, at any moment of a step (Poisson): an open loop."""
 
     @property
     def size(self) -> int:
@@ -76,6 +78,8 @@ class Refill:
 
 ALONE = Refill()
 """Each that ends is followed at once."""
+OPEN = Refill(any_time=True)
+"""Nobody waits for an end."""
 
 
 def _poisson(count: int, mean: float) -> float:

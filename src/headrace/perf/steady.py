@@ -9,10 +9,11 @@ without are told apart, since the step time is not linear in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
+from headrace.perf.chunks import Chunks, tail
+from headrace.perf.mixing import Prompts, Steps, steps_with
 from headrace.perf.refill import ALONE, Refill
 from headrace.perf.step import StepBatch, StepModel
 
@@ -137,40 +138,40 @@ def steady_state(
     the token budget (M/G/1). What decoding leaves of the budget must hold the prompts of the
     requests that take the place of finished ones, decoding / steps of them in every step: that is
     the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
-    While it decodes, a request meets the prompts of the others and not its own.
+    While it decodes, a request meets the prompts of the others and not its own; in an open loop
+    as many come whether it is there or not.
     """
     if concurrency - refill.size >= running:
         refill = ALONE  # those who wait for a slot take the place of each that ends
     concurrency = max(1.0, concurrency - (refill.size - 1) / 2)
     slots = _slots(load, concurrency, running, batched_tokens, steps_ahead, refill.size)
     steps, started = slots.steps, slots.started
-    found = _steps(model, load, slots.decoding, started, batched_tokens, refill)
+    found = steps_with(model, slots.prompts(load), refill, ahead=steps_ahead > 0)
     idle, mixed, share, mean_s = found.idle, found.mixed, found.share, found.mean_s
     request_s = started / mean_s
     slot_s = slots.queued / request_s
-    seen = share * (1 - min(1.0, refill.size / max(1.0, slots.admitted)))
+    own = 0.0 if refill.any_time else min(1.0, refill.size / max(1.0, slots.admitted))
+    seen = share * (1 - own)
     tpot_s = (seen * mixed.step_s + (1 - seen) * idle.step_s) * steps
     tpot_s /= max(1, load.output_tokens - 1)
     if slots.utilization < 1:
-        queue_s = slot_s + slots.queued_steps(load.prompt_variation) * mixed.step_s
-        ttft_s = queue_s + _first_token_s(found, slots, refill)
+        first = _first_token(found, slots, refill)
     else:
-        ttft_s = concurrency / request_s - steps * mean_s
-        queue_s = max(0.0, ttft_s - slots.prefill_steps * mixed.step_s)
+        first = _by_littles_law(concurrency / request_s - steps * mean_s - slot_s, found, slots)
     spread = math.sqrt(share * (1 - share) / steps) * (mixed.step_s - idle.step_s) / mean_s
     return SteadyState(
         request_s=request_s,
         tpot_s=tpot_s,
         tpot_p99_s=tpot_s * (1 + 2.33 * math.hypot(spread, load.acceptance_spread)),
-        ttft_s=ttft_s,
-        ttft_p99_s=ttft_s + mixed.step_s,
+        ttft_s=slot_s + first.mean_s,
+        ttft_p99_s=slot_s + first.p99_s,
         decoding=slots.decoding,
         step_s=mean_s,
         mixed_step_s=mixed.step_s,
         idle_step_s=idle.step_s,
         mixed_tokens=started * load.computed_input_tokens / share,
         slot_s=slot_s,
-        queue_s=queue_s,
+        queue_s=slot_s + first.queue_s,
         decided_s=steps_ahead * mean_s if slots.queued == 0 else 0.0,
         budget_share=slots.utilization,
         share=share,
@@ -194,15 +195,19 @@ class _Slots:
     prefill_steps: float
     steps: float
     """In which a request decodes."""
+    chunks: Chunks
+    batched_tokens: int
 
     @property
     def started(self) -> float:
         """In a step, as many as end in one."""
         return self.decoding / self.steps
 
-    def queued_steps(self, variation: float) -> float:
-        """Full ones before a prompt's own, by the squared variation of prompts (M/G/1)."""
-        return self.utilization / 2 / (1 - self.utilization) * (1 + variation)
+    def prompts(self, load: Load) -> Prompts:
+        """What the steps have to compute beside those that decode."""
+        room = max(1.0, self.batched_tokens - self.decoding * (1 + load.mtp_depth))
+        used = self.utilization
+        return Prompts(load, self.decoding, self.started, room, self.prefill_steps, used)
 
 
 def _slots(
@@ -214,131 +219,94 @@ def _slots(
     refill: int,
 ) -> _Slots:
     steps = max(load.decode_steps, 1e-9)
-    prompt = load.computed_input_tokens
+    prompt, verified = load.computed_input_tokens, 1 + load.mtp_depth
     admitted = min(concurrency, running)
     waiting_steps = 1 + steps_ahead if concurrency <= running else 0
-    last = [math.ceil(n * prompt / batched_tokens) for n in range(1, refill + 1)]
+    ceiling = batched_tokens / (verified + prompt / steps)
+    room = max(1.0, batched_tokens - min(admitted, ceiling) * verified)
+    last = [math.ceil(n * prompt / room) for n in range(1, refill + 1)]
     prefill_steps = sum(last) / refill
     decoding = admitted * steps / (steps + waiting_steps + prefill_steps)
-    ceiling = batched_tokens / (1 + load.mtp_depth + prompt / steps)
+    chunks = Chunks(prompt / room, load.prompt_variation)
+    outside = waiting_steps + prefill_steps
     return _Slots(
         admitted=admitted,
         queued=concurrency - admitted,
-        decoding=min(decoding, ceiling),
+        decoding=_beside_queue(min(decoding, ceiling), admitted, steps, outside, chunks),
         utilization=min(decoding / ceiling, 1.0),
         waiting_steps=waiting_steps,
         prefill_steps=prefill_steps,
         steps=steps,
+        chunks=chunks,
+        batched_tokens=batched_tokens,
     )
 
 
-@dataclass(frozen=True)
-class _Step:
-    step_s: float
-    parts: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Steps:
-    idle: _Step
-    """Without a prompt."""
-    mixed: _Step
-    share: float
-    """Of steps that have a prompt."""
-    own_s: float
-    """The step with a request's own prompt: those with several are the step of more requests."""
-    chunked: bool
-    """A refill takes several steps."""
-
-    @property
-    def mean_s(self) -> float:
-        """Of any step."""
-        return self.share * self.mixed.step_s + (1 - self.share) * self.idle.step_s
-
-
-def _steps(
-    model: StepModel,
-    load: Load,
-    decoding: float,
-    started: float,
-    batched_tokens: int,
-    refill: Refill,
-) -> _Steps:
-    prompt = refill.size * load.computed_input_tokens
-    room = max(1.0, batched_tokens - decoding * (1 + load.mtp_depth))
-    # who follow one by one fill up what a longer prompt leaves of its last step
-    chunks = prompt / room if refill.size == 1 else math.ceil(prompt / room)
-    ended = started * max(1.0, chunks)
-    some = max(1e-9, 1 - refill.chance(0, ended))
-    share = max(some, min(1.0, started * load.computed_input_tokens / room))
-    tokens = started * load.computed_input_tokens / share
-
-    @cache
-    def step(tokens: float) -> _Step:
-        parts = model.parts(load.batch(decoding, tokens))
-        return _Step(sum(parts.values()), parts)
-
-    own_s = None
-    if refill.size > 1 and prompt > room:
-        mixed = _by_chunks(step, prompt, room, tokens)
-    elif prompt < tokens:
-        one, two = (refill.chance(count, ended) / some for count in (1, 2))
-        mixed = _by_prompts(step, prompt, tokens, one, two)
-        own_s = _own_s(step, prompt, room, ended, refill)
-    else:
-        mixed = step(tokens)
-    return _Steps(step(0.0), mixed, share, own_s or mixed.step_s, chunked=prompt > room)
-
-
-def _own_s(
-    step: Callable[[float], _Step], prompts: float, room: float, ended: float, refill: Refill
+def _beside_queue(
+    most: float, admitted: float, steps: float, outside: float, chunks: Chunks
 ) -> float:
-    """The step that a request's prompt is in, by what came with it or happens to be there too."""
-    if refill.dealt_over > 1:
-        each = prompts / refill.size
-        return step(min(refill.prompts_dealt(ended) * each, room)).step_s
-    one, two, mean = refill.around_one(ended)
-    return _by_prompts(step, prompts, min(mean * prompts, room), one, two).step_s
+    """How many decode where the others wait for the budget: the more wait, the fewer come.
+
+    `most` could decode; a request spends so many steps `outside` besides.
+    """
+
+    def too_many(decoding: float) -> bool:
+        queued = chunks.queue(decoding / steps, max(1.0, admitted))
+        return decoding * (steps + outside + queued) > admitted * steps * 1.001
+
+    low, high = 0.0, most
+    if not too_many(most):
+        return most
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if too_many(middle) else (middle, high)
+    return low
 
 
-def _first_token_s(found: _Steps, slots: _Slots, refill: Refill) -> float:
-    """The steps before the one that is put together for a request, and those of its prompt."""
+@dataclass(frozen=True)
+class _FirstToken:
+    """From the time when a request has a slot."""
+
+    queue_s: float
+    """For the token budget, on average."""
+    mean_s: float
+    p99_s: float
+
+
+def _first_token(found: Steps, slots: _Slots, refill: Refill) -> _FirstToken:
+    """The queue, the steps before the one that is put together for a request, and its own.
+
+    One in a hundred meets whole steps and one more with prompts, or queues for long.
+    """
+    mixed_s = found.mixed.step_s
+    requests = math.inf if refill.any_time else slots.admitted
+    queue_s = slots.chunks.queue(found.met, requests) * found.full_s
+    waiting_s, own_s = _waiting_s(found, slots, refill), found.own_s
+    whole_s = max(waiting_s, slots.waiting_steps * found.mean_s)
+    return _FirstToken(
+        queue_s=queue_s,
+        mean_s=queue_s + waiting_s + own_s,
+        p99_s=own_s + max(queue_s + whole_s + mixed_s, queue_s * tail(found.busy) + waiting_s),
+    )
+
+
+def _by_littles_law(mean_s: float, found: Steps, slots: _Slots) -> _FirstToken:
+    """Where prompts use up the budget, who does not decode waits."""
+    mixed_s = found.mixed.step_s
+    queue_s = max(0.0, mean_s - slots.prefill_steps * mixed_s)
+    return _FirstToken(queue_s, mean_s, mean_s + mixed_s)
+
+
+def _waiting_s(found: Steps, slots: _Slots, refill: Refill) -> float:
+    """The steps before the one that is put together for a request, without the queue.
+
+    Of one that comes at any time the rest of the step under way.
+    """
     waits = slots.waiting_steps
+    if refill.any_time and waits:
+        return found.left_s + (waits - 1) * found.mean_s
     if refill.size == 1 or refill.dealt_over > 1 or found.chunked:
         mixed = waits * found.share
     else:
         mixed = sum(refill.due_before(n, slots.started) for n in range(1, waits + 1))
-    longer_s = found.mixed.step_s - found.idle.step_s
-    waiting_s = waits * found.idle.step_s + mixed * longer_s
-    return waiting_s + found.own_s + (slots.prefill_steps - 1) * found.mixed.step_s
-
-
-def _by_chunks(step: Callable[[float], _Step], prompts: float, room: float, tokens: float) -> _Step:
-    """The mean of the steps that prompts take which come together and exceed the budget.
-
-    The last of them is not full, unless others queue behind: that makes `tokens` on average.
-    """
-    whole = math.ceil(prompts / room) - 1
-    alone = prompts / (whole + 1)
-    full = min(1.0, max(0.0, (tokens - alone) / max(1.0, room - alone)))
-    each = (1 - full) / (whole + 1)
-    return _mean([(full + each * whole, step(room)), (each, step(prompts - whole * room))])
-
-
-def _mean(steps: Sequence[tuple[float, _Step]]) -> _Step:
-    """Of steps with their shares, which add up to one."""
-    parts = {k: sum(share * each.parts[k] for share, each in steps) for k in steps[0][1].parts}
-    return _Step(sum(parts.values()), parts)
-
-
-def _by_prompts(
-    step: Callable[[float], _Step], prompt: float, tokens: float, one: float, two: float
-) -> _Step:
-    """The mean of steps with one refill (`one` of them), two and more: `tokens` on average.
-
-    The time of a step is not linear in its tokens: launches bound a step with one prompt and
-    kernels one with several, and CUDA graphs pad each to a size of its own.
-    """
-    more = max(1 - one - two, 1e-9)
-    rest = max((tokens - (one + 2 * two) * prompt) / more, prompt)
-    return _mean([(one, step(prompt)), (two, step(2 * prompt)), (more, step(rest))])
+    return waits * found.idle.step_s + mixed * (found.mixed.step_s - found.idle.step_s)

@@ -83,12 +83,31 @@ class StepModel:
         curves = {"grid": (1.0, 2.0), "gemm_s": (0.0, 0.0), "head_s": (0.0, 0.0), "captured": ()}
         return cls(**figures | curves | {"verified": verified, "host_s": step_s})
 
-    def parts(self, batch: StepBatch) -> dict[str, float]:
-        """Seconds by cause; their sum is the step."""
+    def parts(self, batch: StepBatch, spare_s: float = 0.0) -> dict[str, float]:
+        """Seconds by cause; their sum is the step.
+
+        `spare_s` is how long the host could launch it while the step before was still running.
+        """
+        kernels, launching_s = self._kernels(batch)
+        mixed = _mixed(batch)
+        return kernels | {
+            "launch": max(0.0, launching_s - spare_s - sum(kernels.values())),
+            "host": self.host_s
+            + self.host_s_per_sequence * batch.decode_sequences
+            + self.mixed_s * mixed,
+        }
+
+    def spare_s(self, batch: StepBatch) -> float:
+        """How long the kernels of a step still run when the host has launched all of them."""
+        kernels, launching_s = self._kernels(batch)
+        return max(0.0, sum(kernels.values()) - launching_s)
+
+    def _kernels(self, batch: StepBatch) -> tuple[dict[str, float], float]:
+        """Seconds by cause on the GPU, and of the host to launch what is outside of graphs."""
         decoded = batch.decode_sequences * self.verified
         tokens = padded(self.captured, decoded + batch.prefill_tokens)
         rows = decoded + batch.prefill_sequences
-        mixed = batch.prefill_sequences / (batch.prefill_sequences + 0.05)
+        mixed = _mixed(batch)
         kernels = {
             "gemm": self._unpadded(tokens) * interpolated(self.grid, self.gemm_s, tokens),
             "head": interpolated(self.grid, self.head_s, rows) + self.sample_s_per_row * rows,
@@ -105,12 +124,7 @@ class StepModel:
             "collective": self.collective_s + self.collective_s_per_token * tokens,
             "draft": self.draft_s + self.draft_s_per_sequence * batch.decode_sequences,
         }
-        return kernels | {
-            "launch": self._launching_s(tokens, mixed, sum(kernels.values())),
-            "host": self.host_s
-            + self.host_s_per_sequence * batch.decode_sequences
-            + self.mixed_s * mixed,
-        }
+        return kernels, self.piecewise_s * mixed if self.covers(tokens) else self.launch_s
 
     def covers(self, tokens: float) -> bool:
         """Whether a CUDA graph holds a step of so many tokens."""
@@ -124,14 +138,14 @@ class StepModel:
     def _unpadded(self, tokens: float) -> float:
         return 1.0 if self.covers(tokens) else self.unpadded_gemm
 
-    def _launching_s(self, tokens: float, mixed: float, kernels_s: float) -> float:
-        """What launching the kernels outside of CUDA graphs takes longer than running all."""
-        host_s = self.piecewise_s * mixed if self.covers(tokens) else self.launch_s
-        return max(0.0, host_s - kernels_s)
-
-    def step_s(self, batch: StepBatch) -> float:
+    def step_s(self, batch: StepBatch, spare_s: float = 0.0) -> float:
         """Seconds that the step takes."""
-        return sum(self.parts(batch).values())
+        return sum(self.parts(batch, spare_s).values())
+
+
+def _mixed(batch: StepBatch) -> float:
+    """Whether a step has prompts: near 0 or 1, and smooth for what a mean step has of one."""
+    return batch.prefill_sequences / (batch.prefill_sequences + 0.05)
 
 
 def padded(captured: tuple[float, ...], tokens: float) -> float:

@@ -1,4 +1,4 @@
-"""Requests that arrive one after the other at a token budget: how much is computed before each."""
+"""How requests arrive at a replica, and at a token budget: how much is computed before each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.perf.refill import ALONE, Refill
+from headrace.perf.refill import ALONE, OPEN, Refill
 from headrace.spec.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def refill_of(fleet: Fleet, replicas: int) -> Refill:
     """How requests of the fleet's load follow each other at one of so many replicas."""
+    if fleet.workload.stated_rate is not None:
+        return OPEN
     if fleet.workload.refill == 1:
         return ALONE
     dealt = Refill(fleet.workload.refill, dealt_over=replicas)

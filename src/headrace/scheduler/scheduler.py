@@ -49,6 +49,7 @@ class Scheduler:
         """Decoding sequences whose next step may outgrow their pages, oldest first."""
         self._context_tokens = 0
         """Sum of the lengths of all decoding sequences."""
+        self._batch_before: StepBatch | None = None
 
     @property
     def running(self) -> int:
@@ -111,12 +112,14 @@ class Scheduler:
         prefills: list[tuple[Sequence, int]] = []
         if self._prefilling:
             budget, preempted = self._continue_prefills(budget, prefills, preempted)
+        before = self._batch_before if prefills and self.spec.steps_ahead else None
         if self.waiting and not preempted:
             self._admit(budget, prefills)
         self._get_to_know()
         if not decoding and not prefills:
             return None
-        return Step(self._batch(decoding, prefills), decoding, prefills, self._verified)
+        self._batch_before = batch = self._batch(decoding, prefills)
+        return Step(batch, decoding, prefills, self._verified, before)
 
     def _get_to_know(self) -> None:
         """Of whom came so far; the next step is put together with them."""

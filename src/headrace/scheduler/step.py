@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.perf.step import StepBatch
+from headrace.perf.step import StepBatch, StepModel
 from headrace.scheduler.sequence import Sequence
 
 
 @dataclass(slots=True)
 class Step:
-    """What one step computes. Its time is `StepModel.step_s(step.batch)`.
+    """What one step computes.
 
     `decoding` sequences each verify 1 + draft-depth tokens; `prefills` are the sequences with the
     prompt tokens of theirs that are computed in this step.
@@ -20,6 +20,15 @@ class Step:
     decoding: list[Sequence]
     prefills: list[tuple[Sequence, int]]
     verified: int
+    before: StepBatch | None = None
+    """What it was put together beside: the step before, where a prompt filled that and goes on."""
+
+    def length_s(self, model: StepModel) -> float:
+        """How long it takes. The host launches it while the step that it goes on from still runs.
+
+        Of other steps that share of the launch is in the model's constants, as they were measured.
+        """
+        return model.step_s(self.batch, model.spare_s(self.before) if self.before else 0.0)
 
     @property
     def tokens(self) -> int:

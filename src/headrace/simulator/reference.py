@@ -303,7 +303,7 @@ class ReferenceFleet:
         replica.step = step
         if step is None:
             return
-        step_s = replica.model.step_s(step.batch) / replica.speed
+        step_s = step.length_s(replica.model) / replica.speed
         replica.busy_s += step_s
         replica.due = self._plan(self._now_s + step_s, Event.STEP, number)
 

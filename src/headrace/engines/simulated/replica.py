@@ -72,7 +72,7 @@ class Replica:
         for sequence, _ in step.prefills:
             answer: Answer = sequence.payload
             answer.scheduled_s = answer.scheduled_s or now_s
-        end_s = self.clock.begin(self.model.step.step_s(step.batch))
+        end_s = self.clock.begin(step.length_s(self.model.step))
         self.timers.call_at(end_s, self._end, step)
 
     def _end(self, step: Step) -> None:

@@ -41,8 +41,10 @@ PREEMPTED are totals.
 In lines of 64 bytes: the first is all that the delivery of a request needs, a step takes the first
 three."""
 
-SPEED, BUSY_S = range(2)
-"""`pace[replica]`."""
+SPEED, BUSY_S, SPARE_S = range(3)
+OF_PACE = 4
+"""`pace[replica]`: SPARE_S is what the last step left the host to launch the next. A line of 64
+bytes holds two replicas whole."""
 
 STOP, REQUEST, END, ROOM = range(4)
 OF_SEAT = 4

@@ -100,24 +100,24 @@ def schedule(s, r):
     if s.of[r, c.PARTIAL] >= 0:
         budget, failed, context = _continue_prompt(s, r, limits, budget)
         preempted = preempted or failed
+    goes_on = limits[c.DECIDED] > 0 and s.of[r, c.STEP_PROMPTS] > 0
     if s.of[r, c.QUEUE_HEAD] >= 0 and not preempted:
         context = _admit(s, r, limits, s.hit_rate[model], budget, context)
     if limits[c.DECIDED] > 0:
         s.of[r, c.KNOWN] = s.of[r, c.QUEUE_TAIL]
     if decoding == 0 and s.of[r, c.STEP_PROMPTS] == 0:
         return -1.0
-    return (
-        step_s(
-            s.times,
-            model,
-            float(decoding),
-            float(_decode_context(s, r, decoding)),
-            float(s.of[r, c.STEP_PROMPT_TOKENS]),
-            float(s.of[r, c.STEP_PROMPTS]),
-            context,
-        )
-        / s.pace[r, c.SPEED]
+    seconds, s.pace[r, c.SPARE_S] = step_s(
+        s.times,
+        model,
+        float(decoding),
+        float(_decode_context(s, r, decoding)),
+        float(s.of[r, c.STEP_PROMPT_TOKENS]),
+        float(s.of[r, c.STEP_PROMPTS]),
+        context,
+        s.pace[r, c.SPARE_S] if goes_on else 0.0,
     )
+    return seconds / s.pace[r, c.SPEED]
 
 
 @compiled

@@ -103,7 +103,7 @@ def new_state(
         heap_order=np.zeros(heap, np.int64),
         heap_what=np.zeros(heap, np.int64),
         of=_of_replicas(scenario, limits),
-        pace=np.stack([scenario.speed, np.zeros(replicas)], axis=1),
+        pace=np.pad(scenario.speed[:, None], ((0, 0), (0, c.OF_PACE - 1))),
         left=aligned((replicas, whole_lines(slots)), np.int16),
         seat=_seats(replicas, whole_lines(slots)),
         seated=aligned((replicas, slots, c.OF_SEAT), np.int32),

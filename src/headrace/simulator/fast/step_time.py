@@ -133,8 +133,11 @@ def padded(captured, tokens):
 
 
 @compiled
-def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
-    """Seconds of a step. The last five are the fields of a `StepBatch`, in its order."""
+def step_s(times, model, decoding, context, prompt, prompts, prompt_context, spare):
+    """Seconds of a step, and those that it leaves the host to launch the next (`spare_s`).
+
+    The five before `spare` are the fields of a `StepBatch`, in its order.
+    """
     c = times.scalars[model]
     grid, points = times.curves[model, 0], times.points[model]
     decoded = decoding * c[VERIFIED]
@@ -155,6 +158,7 @@ def step_s(times, model, decoding, context, prompt, prompts, prompt_context):
     total += c[COLLECTIVE] + c[COLLECTIVE_TOKEN] * tokens
     total += c[DRAFT] + c[DRAFT_SEQUENCE] * decoding
     launching = c[LAUNCH] if tokens > sizes[-1] else c[PIECEWISE] * mixed
-    total += max(0.0, launching - total)
+    left = max(0.0, total - launching)
+    total += max(0.0, launching - spare - total)
     total += c[HOST] + c[HOST_SEQUENCE] * decoding + c[MIXED] * mixed
-    return total
+    return total, left
