@@ -135,7 +135,7 @@ def steady_state(
 
     A closed loop's new request arrives just after a step began, when the answer it follows was
     sent: it waits that step out, and then its prompt takes `prefill_steps`, in which it queues for
-    the token budget (`perf.chunks`). What decoding leaves of the budget must hold the prompts of the
+    the token budget (`Chunks`). What decoding leaves of the budget must hold the prompts of the
     requests that take the place of finished ones, decoding / steps of them in every step: that is
     the ceiling of the sequences that can decode. At the ceiling the others wait (Little's law).
     While it decodes, a request meets the prompts of the others and not its own; in an open loop

@@ -126,12 +126,23 @@ class Deployment(_Part):
     rollout: RolloutState | None = None
 
     @property
-    def urls(self) -> list[str]:
-        """Where clients send requests: the front gateway, else every node's, else every replica."""
+    def entrances(self) -> list[GatewayState]:
+        """The gateways that clients send to: the front one, else every node's."""
         if self.gateway:
-            return [self.gateway.url]
-        gateways = [node.gateway.url for node in self.nodes if node.gateway]
-        return gateways or [r.url for r in self.replicas]
+            return [self.gateway]
+        return [node.gateway for node in self.nodes if node.gateway]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients send requests: the gateways, else every replica."""
+        return [g.url for g in self.entrances] or [r.url for r in self.replicas]
+
+    @property
+    def serves(self) -> bool:
+        """Whether all replicas are ready, and the gateways before them."""
+        states = [gateway.state for gateway in self.entrances]
+        states += [replica.state for replica in self.replicas]
+        return all(state == "ready" for state in states)
 
     @property
     def own_gpus(self) -> list[GpuState]:

@@ -200,7 +200,7 @@ def _wait_ready(fleet: RunningFleet, on_change: OnChange) -> Deployment:
         seen = _show_new(fleet, seen, on_change)
         if seen is not None:
             _raise_if_failed(seen)
-            if _serves(seen):
+            if seen.serves:
                 return seen
         if not alive:
             raise HeadraceError(
@@ -226,14 +226,11 @@ def _raise_if_failed(deployment: Deployment) -> None:
                 f"replica {replica.id} failed: {replica.detail}",
                 hint=f"its log: {replica.log or deployment.run_dir + '/logs'}",
             )
-    gateway = deployment.gateway
-    if gateway and gateway.state == "failed":
-        raise HeadraceError(gateway.detail or "the gateway failed", hint=f"its log: {gateway.log}")
-
-
-def _serves(deployment: Deployment) -> bool:
-    gateway_serves = deployment.gateway is None or deployment.gateway.state == "ready"
-    return gateway_serves and all(replica.state == "ready" for replica in deployment.replicas)
+    for gateway in deployment.entrances:
+        if gateway.state == "failed":
+            raise HeadraceError(
+                gateway.detail or "the gateway failed", hint=f"its log: {gateway.log}"
+            )
 
 
 def _signal(fleet: RunningFleet, number: signal.Signals) -> None:
