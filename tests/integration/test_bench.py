@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
+
+from tests.integration.summaries import rows
 
 pytestmark = pytest.mark.integration
 
@@ -116,28 +117,19 @@ def test_a_number_of_requests(server: str, tmp_path: Path) -> None:
 
 
 def _fills(folder: Path) -> int:
-    with duckdb.connect() as database:
-        found = database.execute(
-            "select count(*) from read_parquet(?) where phase = 'fill' and error is null",
-            [str(folder / "run" / "records.parquet")],
-        ).fetchone()
-    assert found is not None
-    return int(found[0])
+    query = "select count(*) from FILE where phase = 'fill' and error is null"
+    return int(rows(folder / "run", query)[0][0])
 
 
 def test_requests_are_measured_once_all_streams_have_begun(server: str, tmp_path: Path) -> None:
     options = ["--concurrency", "40", "--requests", "60", "--processes", "1"]
     summary = json.loads(bench(tmp_path, server, *options).stdout)
     assert summary["requests"]["completed"] == 60
-    with duckdb.connect() as database:
-        found = database.execute(
-            """select max(sent_s) filter (phase = 'warmup'),
-            min(sent_s) filter (phase = 'measured'), count(*) filter (phase = 'fill')
-            from read_parquet(?)""",
-            [str(tmp_path / "records.parquet")],
-        ).fetchone()
-    assert found is not None
-    last_begun_s, first_measured_s, fills = found
+    ((last_begun_s, first_measured_s, fills),) = rows(
+        tmp_path,
+        """select max(sent_s) filter (phase = 'warmup'),
+        min(sent_s) filter (phase = 'measured'), count(*) filter (phase = 'fill') from FILE""",
+    )
     assert last_begun_s <= first_measured_s
     assert fills > 0
 
@@ -145,13 +137,9 @@ def test_requests_are_measured_once_all_streams_have_begun(server: str, tmp_path
 def test_the_first_wave_is_ramped_by_all_processes_together(server: str, tmp_path: Path) -> None:
     asked = ["--concurrency", "48", "--processes", "4", "--requests", "96"]
     assert bench(tmp_path, server, *asked).returncode == 0
-    with duckdb.connect() as database:
-        rows = database.execute(
-            "select sent_s, first_token_s from read_parquet(?) where phase = 'warmup'",
-            [str(tmp_path / "records.parquet")],
-        ).fetchall()
-    assert len(rows) == 48
-    at_once = [sum(sent <= at < first for sent, first in rows) for at, _ in rows]
+    wave = rows(tmp_path, "select sent_s, first_token_s from FILE where phase = 'warmup'")
+    assert len(wave) == 48
+    at_once = [sum(sent <= at < first for sent, first in wave) for at, _ in wave]
     assert max(at_once) <= 8
 
 

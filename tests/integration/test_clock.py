@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from headrace.node.http import request
@@ -25,6 +24,7 @@ from tests.integration.fleet_fixtures import run_dir
 from tests.integration.jobs import wait_for
 from tests.integration.nodes import simulated_plan
 from tests.integration.streams import Load
+from tests.integration.summaries import rows
 
 pytestmark = pytest.mark.integration
 __all__ = ["run_dir"]
@@ -126,8 +126,6 @@ def records_are_sane(out: Path) -> None:
     assert summary["requests"]["failed"] == 0
     assert 5 < summary["duration_s"] < 60
     times = "sent_s, first_token_s, last_token_s, done_s"
-    rows = duckdb.sql(
-        f"select {times} from '{out / 'records.parquet'}' where error is null"
-    ).fetchall()
-    assert len(rows) > 10
-    assert all(0 <= sent <= first <= last <= done < 120 for sent, first, last, done in rows)
+    requests = rows(out, f"select {times} from FILE where error is null")
+    assert len(requests) > 10
+    assert all(0 <= sent <= first <= last <= done < 120 for sent, first, last, done in requests)

@@ -50,6 +50,7 @@ class Scheduler:
         self._context_tokens = 0
         """Sum of the lengths of all decoding sequences."""
         self._batch_before: StepBatch | None = None
+        """Of the last step: a prompt that filled it goes on in the next."""
 
     @property
     def running(self) -> int:

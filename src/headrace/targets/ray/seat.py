@@ -71,7 +71,7 @@ class Seat:
             self._next(ray.get(self._asked))
 
     def _ready(self) -> bool:
-        return self._asked is not None and bool(ray.wait([self._asked], timeout=0)[0])
+        return bool(ray.wait([self._asked], timeout=0)[0])
 
     def _ask(self, reference: Any, then: Callable[[Any], None]) -> None:
         self._asked, self._next = reference, then
@@ -114,14 +114,11 @@ class Seat:
 
         An actor that never answered may have no node: it is asked nothing.
         """
-        greeted = self._next != self._greet or self._ready()
-        if self._actor is not None and greeted:
-            actor, offsets = self._actor, self._offsets
-            self._last = [
-                actor.stop.remote(),
-                actor.look.remote(offsets),
-                actor.forget.remote(),
-            ]
+        actor = self._actor
+        if actor is None or (self._next == self._greet and not self._ready()):
+            return
+        look = actor.look.remote
+        self._last = [actor.stop.remote(), look(self._offsets), actor.forget.remote()]
 
     def close(self, until_s: float) -> None:
         """Take the node's last words, and let the actor go.
